@@ -1,0 +1,32 @@
+# The first Python that is new enough; `make PYTHON=…` chooses another.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && exit; \
+	done; echo python3)
+BIN := .venv/bin
+PYTEST_ARGS ?=
+
+.PHONY: help demo test lint up lock
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## run the tour on a stack of local processes; no Docker, no Redis needed
+	@$(PYTHON) tools/setup.py local
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/producer stack --stay-on-tty -- producer tour
+
+test: ## run every test that this machine can run
+	@$(PYTHON) tools/setup.py dev
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: ## check style and types
+	@$(PYTHON) tools/setup.py dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+up: ## start the full service in containers
+	docker compose up --detach --wait --build
+
+lock: ## write the lock files anew from pyproject.toml
+	@$(PYTHON) tools/setup.py dev
+	requirements/compile

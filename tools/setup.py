@@ -1,0 +1,140 @@
+"""Make .venv with what a lock file pins, and the `producer` command itself.
+
+    python3 tools/setup.py local     what runs: service, embedded server
+    python3 tools/setup.py dev       that, and what tests and lint need
+
+Written so that any Python can at least parse it: one that is too old is told so in a line.
+"""
+from __future__ import print_function
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+VENV = os.path.join(ROOT, ".venv")
+PYTHON = os.path.join(VENV, "bin", "python")
+OLDEST = (3, 11)
+
+
+def main(argv):
+    if len(argv) != 2 or argv[1] not in ("local", "dev"):
+        stop("usage: python3 tools/setup.py local|dev", 2)
+    if sys.version_info[:2] < OLDEST:
+        stop(
+            "Python %d.%d is too old: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3"
+            % sys.version_info[:2]
+        )
+    lock = os.path.join(ROOT, "requirements", argv[1] + ".txt")
+    mark = marker(lock)
+    if is_ready(argv[1], mark):
+        return
+    try:
+        make_venv()
+        install(lock, mark)
+    except KeyboardInterrupt:
+        stop("interrupted; the next run goes on from here", 130)
+
+
+def marker(lock):
+    """What has to be the same for an installation to be good still."""
+    digest = hashlib.sha256(sys.version.encode())
+    for path in (lock, os.path.join(ROOT, "pyproject.toml")):
+        with open(path, "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def stamp(lock_name):
+    return os.path.join(VENV, "set-up-" + lock_name)
+
+
+def is_ready(name, mark):
+    # What tests need holds what runs: after `dev`, `local` has nothing to do.
+    names = (name,) if name == "dev" else (name, "dev")
+    lock = os.path.join(ROOT, "requirements", "dev.txt")
+    marks = {name: mark, "dev": marker(lock)}
+    for candidate in names:
+        try:
+            with open(stamp(candidate)) as file:
+                if file.read() == marks[candidate] and works(PYTHON):
+                    return True
+        except (IOError, OSError):
+            continue
+    return False
+
+
+def works(python):
+    """Whether a virtual environment's interpreter still starts."""
+    try:
+        return subprocess.call([python, "-c", "import pip"], stderr=subprocess.DEVNULL) == 0
+    except OSError:
+        return False
+
+
+def make_venv():
+    if works(PYTHON):
+        return
+    try:
+        import ensurepip
+        import venv
+    except ImportError:
+        stop(
+            "this Python has no venv: install it (Debian, Ubuntu: apt install python3-venv), "
+            "or name another: make PYTHON=/path/to/python3"
+        )
+    say("making .venv")
+    shutil.rmtree(VENV, ignore_errors=True)
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", VENV], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if made.returncode:
+        stop("cannot make .venv: " + last_line(made.stdout))
+
+
+def install(lock, mark):
+    say("installing from %s (once; about a minute)" % os.path.relpath(lock, ROOT))
+    pip("--require-hashes", "-r", lock)
+    pip("--no-build-isolation", "--no-deps", "--editable", ROOT)
+    name = os.path.splitext(os.path.basename(lock))[0]
+    with open(stamp(name), "w") as file:
+        file.write(mark)
+
+
+def pip(*words):
+    command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "2"]
+    done = subprocess.run(
+        command + list(words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode == 0:
+        return
+    text = done.stdout
+    unreachable = ("Connection", "connection", "Temporary failure", "Network is unreachable", "timed out")
+    if "HASH" in text.upper() and "DO NOT MATCH" in text.upper():
+        stop("a package differs from its hash in the lock file: do not use it, ask your mirror")
+    if any(word in text for word in unreachable):
+        stop(
+            "cannot reach the package index: check the network, or name a mirror (PIP_INDEX_URL, or pip.conf)"
+        )
+    stop("pip failed: " + last_line(text))
+
+
+def last_line(text):
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    return (errors or lines or ["no reason given"])[-1]
+
+
+def say(line):
+    print("set-up: " + line, file=sys.stderr)
+
+
+def stop(line, status=1):
+    say(line)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main(sys.argv)
