@@ -1,0 +1,1 @@
+"""The contract: what the producer and the workers both import."""

@@ -1,0 +1,70 @@
+"""The Celery application: queues, routing, delivery guarantees.
+
+Importing this module only defines; the environment is read when the configuration is first
+looked at, and nothing connects until asked.
+"""
+
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+
+from shared.pools import PoolKind
+from shared.settings import current
+
+app = Celery("day-six", set_as_current=True)
+
+
+def configuration() -> dict[str, Any]:
+    """Celery's settings, made from ours."""
+    settings = current()
+    timeouts = {
+        "socket_timeout": settings.redis_timeout_s,
+        "socket_connect_timeout": min(settings.redis_timeout_s, 2.0),
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+    }
+    return {
+        "broker_url": settings.broker_url,
+        "result_backend": settings.broker_url,
+        # Messages: data only.
+        "accept_content": ["json", "msgpack"],
+        "task_serializer": "json",
+        "result_serializer": "json",
+        # Queues: one for each pool, so that a caller chooses how its task runs.
+        "task_queues": [Queue(kind.value, routing_key=kind.value) for kind in PoolKind],
+        "task_default_queue": PoolKind.PREFORK.value,
+        # Delivery: acknowledge after the outcome is stored, hold no more than what runs.
+        "task_acks_late": True,
+        "worker_prefetch_multiplier": 1,
+        "broker_transport_options": {
+            **timeouts,
+            "visibility_timeout": settings.visibility_timeout_s,
+            # kombu's own defaults look for abandoned messages only every 100 s or so.
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            # kombu's pool raises when it is empty: every greenlet may acknowledge at once.
+            "max_connections": settings.gevent_concurrency + 50,
+        },
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        # Results of ordinary tasks; a `call` answers over its caller's reply stream.
+        "result_expires": settings.result_expires_s,
+        "result_extended": True,
+        "result_backend_thread_safe": True,
+        "result_backend_always_retry": True,
+        "result_backend_max_retries": 10,
+        "redis_max_connections": settings.gevent_concurrency + 50,
+        "redis_socket_timeout": settings.redis_timeout_s,
+        "redis_socket_connect_timeout": min(settings.redis_timeout_s, 2.0),
+        "redis_socket_keepalive": True,
+        "redis_backend_health_check_interval": 25,
+        "task_track_started": True,
+        # For Flower.
+        "worker_send_task_events": True,
+        "task_send_sent_event": True,
+    }
+
+
+app.add_defaults(configuration)

@@ -1,0 +1,234 @@
+"""Every error of our own, one sentence each.
+
+Where the standard library has the exception (``TimeoutError``, ``ValueError`` for a closed
+pool, ``multiprocessing.ProcessError``) that one is raised instead.
+
+    DaySixError
+    ├── SettingsError
+    ├── BrokerUnavailable
+    │   └── BrokerRefused
+    ├── QueueFull
+    ├── NotPortable
+    ├── NotAllowed
+    ├── MessageTooLarge
+    ├── CodeDiffers
+    ├── WorkerLost
+    ├── TaskWithdrawn
+    ├── RepliesLost
+    ├── HandleLost
+    ├── LockLost
+    └── RemoteError
+
+Each passes all its arguments to ``super().__init__``: an error crosses from a worker to a
+producer as its ``args``.
+"""
+
+__all__ = [
+    "BrokerRefused",
+    "BrokerUnavailable",
+    "CodeDiffers",
+    "DaySixError",
+    "HandleLost",
+    "LockLost",
+    "MessageTooLarge",
+    "NotAllowed",
+    "NotPortable",
+    "QueueFull",
+    "RemoteError",
+    "RepliesLost",
+    "SettingsError",
+    "TaskWithdrawn",
+    "WorkerLost",
+]
+
+
+class DaySixError(Exception):
+    """Raised when Day Six meets something that it foresees; the text is one line."""
+
+
+class SettingsError(DaySixError):
+    """Raised when an environment variable has a value that does not fit."""
+
+    def __init__(self, variable: str, problem: str) -> None:
+        super().__init__(variable, problem)
+        self.variable = variable
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.variable}{self.problem}"
+
+
+class BrokerUnavailable(DaySixError):
+    """Raised when Redis does not answer."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(address, reason)
+        self.address = address
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"Redis at {self.address} does not answer ({self.reason}); "
+            "start it (docker compose up, or producer stack) or set REDIS_URL"
+        )
+
+
+class BrokerRefused(BrokerUnavailable):
+    """Raised when Redis answers, and refuses the user, the password or the command."""
+
+    def __str__(self) -> str:
+        return f"Redis at {self.address} refused: {self.reason}; check the user and password of REDIS_URL"
+
+
+class QueueFull(DaySixError):
+    """Raised when a queue has no room for more tasks and the caller chose not to wait."""
+
+    def __init__(self, queue: str, limit: int, sent: int) -> None:
+        super().__init__(queue, limit, sent)
+        self.queue = queue
+        self.limit = limit
+        self.sent = sent
+
+    def __str__(self) -> str:
+        return (
+            f"queue {self.queue!r} is full ({self.limit:,} tasks; {self.sent:,} were sent before); "
+            "wait for the workers, or raise QUEUE_LIMIT"
+        )
+
+
+class NotPortable(DaySixError, TypeError):
+    """Raised when a value or function cannot travel: only data and references do, never code."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what = what
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.what} cannot travel to a worker: {self.reason}"
+
+
+class NotAllowed(DaySixError, PermissionError):
+    """Raised when a reference leads outside the modules of ``TASK_MODULES``."""
+
+    def __init__(self, reference: str, allowed: str) -> None:
+        super().__init__(reference, allowed)
+        self.reference = reference
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        return (
+            f"{self.reference!r} is outside TASK_MODULES ({self.allowed}); "
+            "add its module there, for the producer and for the workers"
+        )
+
+
+class MessageTooLarge(DaySixError, ValueError):
+    """Raised when an encoded call or outcome is larger than a message may be."""
+
+    def __init__(self, what: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(what, size_bytes, limit_bytes)
+        self.what = what
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} takes {self.size_bytes:,} bytes, the limit is {self.limit_bytes:,}; "
+            "pass a file name or a key instead, or raise MESSAGE_LIMIT_BYTES"
+        )
+
+
+class CodeDiffers(DaySixError):
+    """Raised when a worker's copy of a module is not the caller's."""
+
+    def __init__(self, module: str, host: str) -> None:
+        super().__init__(module, host)
+        self.module = module
+        self.host = host
+
+    def __str__(self) -> str:
+        return (
+            f"the worker on {self.host} has another version of {self.module!r} than the caller; "
+            "restart the workers, or give both the same files"
+        )
+
+
+class WorkerLost(DaySixError):
+    """Raised when the process that ran a task died, as often as the task may be tried."""
+
+    def __init__(self, function: str, reason: str) -> None:
+        super().__init__(function, reason)
+        self.function = function
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the worker process that ran {self.function} was lost: {self.reason}"
+
+
+class TaskWithdrawn(DaySixError):
+    """Raised when a task was cancelled, or its pool terminated, before it had an outcome."""
+
+    def __init__(self, function: str, reason: str) -> None:
+        super().__init__(function, reason)
+        self.function = function
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.function} was withdrawn: {self.reason}"
+
+
+class RepliesLost(DaySixError):
+    """Raised when this client's reply stream vanished from Redis, and answers with it."""
+
+    def __init__(self, lease_s: float) -> None:
+        super().__init__(lease_s)
+        self.lease_s = lease_s
+
+    def __str__(self) -> str:
+        return (
+            f"the reply stream is gone from Redis: this process was paused for more than {self.lease_s:g} s, "
+            "or Redis was emptied; send the work again, or raise REPLY_LEASE_S"
+        )
+
+
+class HandleLost(DaySixError):
+    """Raised when the data behind a list, dict, value or array is gone from Redis."""
+
+    def __init__(self, name: str, lease_s: float) -> None:
+        super().__init__(name, lease_s)
+        self.name = name
+        self.lease_s = lease_s
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name!r} is gone from Redis: its manager was shut down, or everybody who used it "
+            f"was paused for more than {self.lease_s:g} s; raise HANDLE_LEASE_S"
+        )
+
+
+class LockLost(DaySixError):
+    """Raised when a lock expired while it was held."""
+
+    def __init__(self, name: str, lease_s: float) -> None:
+        super().__init__(name, lease_s)
+        self.name = name
+        self.lease_s = lease_s
+
+    def __str__(self) -> str:
+        return (
+            f"lock {self.name!r} expired while it was held: this process was paused, or cut off from "
+            f"Redis, for more than {self.lease_s:g} s; raise LOCK_LEASE_S"
+        )
+
+
+class RemoteError(DaySixError):
+    """Raised when a task raised an exception that cannot be rebuilt here; it stands in for it."""
+
+    def __init__(self, class_name: str, text: str) -> None:
+        super().__init__(class_name, text)
+        self.class_name = class_name
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.class_name}: {self.text}"

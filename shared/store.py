@@ -1,0 +1,56 @@
+"""Our own connection to Redis, beside kombu's: replies, queue lengths, publishing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import redis
+from redis import exceptions as redis_exceptions
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+from shared.errors import BrokerRefused, BrokerUnavailable
+from shared.settings import Settings, current
+
+REFUSALS = (redis.AuthenticationError, redis_exceptions.NoPermissionError)
+
+
+def connect(settings: Settings, *, answer_within_s: float | None = None) -> redis.Redis:
+    """A client for Redis; it connects at its first command and survives short absences."""
+    return redis.Redis.from_url(
+        settings.broker_url,
+        socket_timeout=answer_within_s or settings.redis_timeout_s,
+        socket_connect_timeout=min(settings.redis_timeout_s, 2.0),
+        socket_keepalive=True,
+        health_check_interval=25,
+        retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 3),
+        # Every greenlet of a gevent worker may hold one while it answers.
+        max_connections=settings.gevent_concurrency + 50,
+    )
+
+
+@lru_cache(maxsize=1)
+def store() -> redis.Redis:
+    """This process's client, shared by its threads; redis-py reconnects after a fork."""
+    return connect(current())
+
+
+@contextmanager
+def foreseen(settings: Settings | None = None) -> Iterator[None]:
+    """Turn what redis-py raises when Redis is away into one error with one line."""
+    try:
+        yield
+    except REFUSALS as error:
+        address = (settings or current()).redis_address
+        raise BrokerRefused(address, _first_line(error)) from error
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        address = (settings or current()).redis_address
+        raise BrokerUnavailable(address, _first_line(error)) from error
+    except redis.ResponseError as error:
+        # WRONGPASS, NOPERM, OOM, MISCONF …: Redis' own first line says it best.
+        address = (settings or current()).redis_address
+        raise BrokerRefused(address, _first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

@@ -1,0 +1,1 @@
+"""What runs the tasks: Celery's entry point, the ready-made tasks, health."""

@@ -1,0 +1,26 @@
+"""Celery's entry point: ``celery -A worker worker --pool gevent --queues gevent``."""
+
+from typing import Any
+
+from celery import signals
+
+from shared.app import app
+from shared.errors import SettingsError
+from shared.settings import current
+from worker.health import HealthFile
+from worker.heartbeat import Presence, pool_kind
+
+try:
+    current()
+except SettingsError as error:
+    raise SystemExit(f"worker: {error}") from None
+
+app.conf.imports = ("shared.calls", "worker.tasks")
+app.steps["consumer"].update((HealthFile, Presence))
+
+
+@signals.celeryd_init.connect(weak=False)
+def size_pool(conf: Any, options: dict[str, Any], **_: Any) -> None:
+    """Give a worker without ``--concurrency`` the size that the settings name for its pool."""
+    if not options.get("concurrency"):
+        conf.worker_concurrency = current().concurrency(pool_kind(options.get("pool")))

@@ -1,0 +1,153 @@
+"""What a worker tells about itself: a line in `shared.presence`, and its counts."""
+
+import os
+import threading
+from collections import Counter
+from typing import Any
+
+from celery import bootsteps, signals
+from celery.utils.log import get_logger
+from celery.worker import state
+
+from shared import calls, presence
+from shared.pools import PoolKind
+from shared.store import store
+
+logger = get_logger(__name__)
+
+INTERVAL_S = 2.0
+FLUSH_S = 1.0
+
+
+class Presence(bootsteps.StartStopStep):
+    """Renews the worker's line from its consumer's loop, and takes it back at the end."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self.timer_entry: Any = None
+
+    def start(self, parent: Any) -> None:
+        self.timer_entry = parent.timer.call_repeatedly(
+            INTERVAL_S, parent.call_soon, (self.renew, parent), priority=10
+        )
+        parent.call_soon(self.renew, parent)
+
+    def stop(self, parent: Any) -> None:
+        if self.timer_entry is not None:
+            self.timer_entry.cancel()
+            self.timer_entry = None
+
+    def shutdown(self, parent: Any) -> None:
+        self.stop(parent)
+        try:
+            store().hdel(presence.KEY, parent.hostname)
+        except Exception as error:
+            logger.warning("the worker's line stays until its lease ends: %s", error)
+
+    def renew(self, parent: Any) -> None:
+        """Say once more that this worker is there."""
+        worker = presence.Worker(
+            name=parent.hostname,
+            pool=pool_kind(type(parent.pool)).value,
+            concurrency=parent.pool.limit,
+            pid=os.getpid(),
+            running=len(state.active_requests),
+        )
+        try:
+            store().eval(presence.RENEW, 1, presence.KEY, *presence.describe(worker))
+            end_orphans(parent.pool)
+        except Exception as error:
+            # The consumer notices a lost broker by itself; the line just ends.
+            logger.warning("the worker's line is not renewed: %s", error)
+
+
+def end_orphans(pool: Any) -> None:
+    """End the processes whose parent is gone: its reply stream's lease has ended."""
+    processes = [r for r in state.active_requests if r.name == calls.PROCESS]
+    if not processes:
+        return
+    pipe = store().pipeline(transaction=False)
+    for request in processes:
+        pipe.exists(request.args[1])
+    for request, parent_lives in zip(processes, pipe.execute(), strict=True):
+        if not parent_lives:
+            logger.warning("ending %s: its parent is gone", request)
+            request.terminate(pool, signal="KILL")
+
+
+def pool_kind(pool_class: Any) -> PoolKind:
+    """The kind behind the class or alias that Celery's ``--pool`` became."""
+    name = pool_class if isinstance(pool_class, str) else getattr(pool_class, "__module__", "")
+    for kind, module in ((PoolKind.GEVENT, "gevent"), (PoolKind.THREADS, "thread")):
+        if module in name:
+            return kind
+    return PoolKind.PREFORK
+
+
+class Counts:
+    """How many tasks ended well or not, added up in Redis about once a second.
+
+    Tasks end in a pool's children, so each process counts for itself and one thread of it
+    writes. What was not yet written when a process is killed is missing from the counts.
+    """
+
+    KEY = "counts"
+
+    def __init__(self) -> None:
+        self._pending: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._news = threading.Event()
+        self._pid = 0
+
+    def add(self, queue: str, outcome: str) -> None:
+        """Count one task."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._lock, self._news = threading.Lock(), threading.Event()
+            threading.Thread(target=self._flush_forever, name="counts", daemon=True).start()
+        with self._lock:
+            self._pending[f"{queue}:{outcome}"] += 1
+        self._news.set()
+
+    def flush(self) -> None:
+        """Write what has been counted."""
+        with self._lock:
+            pending, self._pending = self._pending, Counter()
+        if not pending:
+            return
+        try:
+            pipe = store().pipeline(transaction=True)
+            for field, number in pending.items():
+                pipe.hincrby(self.KEY, field, number)
+            pipe.execute()
+        except Exception as error:
+            logger.debug("the counts wait for Redis: %s", error)
+            with self._lock:
+                self._pending.update(pending)
+
+    def _flush_forever(self) -> None:
+        pause = threading.Event()
+        while True:
+            self._news.wait()
+            self._news.clear()
+            pause.wait(FLUSH_S)
+            self.flush()
+            if self._pending:
+                self._news.set()
+
+
+counts = Counts()
+
+
+@signals.task_postrun.connect(weak=False)
+def _count(task: Any, state: str, **_: Any) -> None:
+    queue = (task.request.delivery_info or {}).get("routing_key") or "unknown"
+    counts.add(queue, "done" if state == "SUCCESS" else "failed")
+
+
+@signals.worker_process_shutdown.connect(weak=False)
+@signals.worker_shutdown.connect(weak=False)
+def _flush(**_: Any) -> None:
+    counts.flush()
