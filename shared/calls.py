@@ -1,0 +1,268 @@
+"""One call of a function by reference: what the caller sends, and the task that runs it.
+
+A call holds a chunk: one function and several sets of arguments, as ``multiprocessing`` has
+it. Its outcomes go to the caller's reply stream, and only then is the message acknowledged:
+a crash in between repeats the call instead of losing it.
+"""
+
+import asyncio
+import functools
+import inspect
+import signal
+import sys
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from celery import signals
+
+from shared import codec, context, exceptions, references, results
+from shared.app import app
+from shared.errors import TaskWithdrawn, WorkerLost
+
+NAME = "call"
+PROCESS = "process"
+
+
+class Mode(StrEnum):
+    """How the items of a chunk become arguments."""
+
+    APPLY = "apply"  # (args, kwargs)
+    MAP = "map"  # one argument
+    STARMAP = "starmap"  # a tuple of arguments
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one item: its value, or its error and the remote traceback."""
+
+    ok: bool
+    value: Any
+    traceback: str = ""
+    broken: bool = False  # the pool's initializer failed
+
+    def result(self) -> Any:
+        """The value; raises the error, the remote traceback as its cause."""
+        if self.ok:
+            return self.value
+        raise self.error()
+
+    def error(self) -> BaseException:
+        """The error, the remote traceback as its cause."""
+        error: BaseException = self.value
+        return exceptions.with_traceback(error, self.traceback) if self.traceback else error
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The function's dotted name, as Flower and the logs show it."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, types.MethodType):
+        function = function.__func__
+    return references.reference(function).replace(":", ".")
+
+
+def encode_call(function: Callable[..., Any], mode: Mode, items: list[Any]) -> tuple[str, bytes]:
+    """The name to show and the bytes to send; raises for what cannot travel."""
+    if not callable(function):
+        raise TypeError(f"{function!r} is not callable")
+    name = name_of(function)
+    module = name_module(function)
+    mark = references.fingerprint(module)
+    what = f"the arguments of {name}"
+    return name, codec.dumps([name, function, module, mark, mode.value, items], what=what)
+
+
+def name_module(function: Any) -> str:
+    """The module under which the workers import the function."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, types.MethodType):
+        function = function.__func__
+    return references.reference(function).partition(":")[0]
+
+
+def arguments_repr(mode: Mode, items: list[Any]) -> tuple[str, str]:
+    """The arguments of a chunk for people: what Flower and the logs show."""
+    if len(items) == 1:
+        if mode is Mode.APPLY:
+            args, kwargs = items[0]
+            return _short(tuple(args)), _short(kwargs)
+        return _short((items[0],) if mode is Mode.MAP else tuple(items[0])), "{}"
+    return f"({len(items)} items: {_short(items[0])} … {_short(items[-1])})", "{}"
+
+
+def decode_outcomes(payload: bytes) -> list[Outcome]:
+    """The outcomes of a chunk, in the order of its items."""
+    return [Outcome(*parts) for parts in codec.loads(payload)]
+
+
+@app.task(
+    name=NAME,
+    bind=True,
+    ignore_result=True,
+    serializer="msgpack",
+    # A killed pool child repeats the call twice, then the caller is told.
+    retry_on_worker_lost=True,
+    max_retries=2,
+    default_retry_delay=1,
+)
+def call(task: Any, payload: bytes, reply_to: str, options: dict[str, Any] | None = None) -> Any:
+    """Run one chunk and answer; what it returns or raises is for Flower and the log.
+
+    Options: ``go_on`` after an error, with the chunk's other items; ``setup``, a pool's
+    identity, initializer and its arguments; ``output``, whether to send what is printed;
+    ``kinds``, the pools whose tasks wait for this one; ``process``, for a `Process`.
+    """
+    options = options or {}
+    return _answer(task, payload, reply_to, options, _run)
+
+
+@app.task(
+    name=PROCESS,
+    bind=True,
+    ignore_result=True,
+    serializer="msgpack",
+    # A process that was killed is dead: it is not started again, its caller sees the exit code.
+    acks_late=False,
+)
+def process(task: Any, payload: bytes, reply_to: str, options: dict[str, Any]) -> Any:
+    """Run one function as a `Process`: say where it started, answer with its exit code."""
+    started = {**context.whereabouts(), "node": task.request.hostname}
+    results.announce(reply_to, task.request.id, codec.dumps(started))
+    return _answer(task, payload, reply_to, options, _run_process)
+
+
+def _answer(
+    task: Any, payload: bytes, reply_to: str, options: dict[str, Any], run: Callable[..., Any]
+) -> Any:
+    with context.running(task.request, reply_to, options) as running:
+        outcomes, error = run(payload, options)
+        results.answer(reply_to, task.request.id, _encode_outcomes(outcomes), running.rest())
+    if error is not None:
+        if isinstance(error, Exception):
+            raise error
+        # SystemExit and its like would end the worker: they have gone to the caller.
+        raise exceptions.stand_in(type(error).__name__, str(error))
+    values = [outcome.value for outcome in outcomes]
+    return values[0] if len(values) == 1 else values
+
+
+def _run(payload: bytes, options: dict[str, Any]) -> tuple[list[Outcome], BaseException | None]:
+    outcomes: list[Outcome] = []
+    first: BaseException | None = None
+    try:
+        _, function, module, mark, mode, items = codec.loads(payload)
+        references.check_fingerprint(module, mark)
+    except Exception as error:
+        return [Outcome(False, error)], error
+    try:
+        if options.get("setup"):
+            context.set_up(*codec.loads(options["setup"]))
+    except Exception as error:
+        return [Outcome(False, error, exceptions.describe(error), broken=True)], error
+    for args, kwargs in _arguments(Mode(mode), items):
+        try:
+            value = function(*args, **kwargs)
+            if inspect.iscoroutine(value):
+                value = asyncio.run(value)
+            outcomes.append(Outcome(True, value))
+        except BaseException as error:
+            if type(error).__name__ == "GreenletExit":
+                raise  # gevent's word for being terminated: the worker reports it
+            outcomes.append(Outcome(False, error, exceptions.describe(error)))
+            first = first or error
+            if not options.get("go_on"):
+                break
+    return outcomes, first
+
+
+def _run_process(
+    payload: bytes, options: dict[str, Any]
+) -> tuple[list[Outcome], BaseException | None]:
+    """The exit code that the standard library would give, errors printed as it prints them."""
+    outcomes, error = _run(payload, options)
+    if error is None:
+        return [Outcome(True, 0)], None
+    code = 1
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if code == 1 and error.code != 1:
+            print(error.code, file=sys.stderr)
+    else:
+        trace = outcomes[-1].traceback or exceptions.describe(error)
+        print(f"Process {options['process']['name']}:\n{trace}", end="", file=sys.stderr)
+    return [Outcome(True, code)], error if code else None
+
+
+def _arguments(mode: Mode, items: Iterable[Any]) -> Iterable[tuple[Any, Any]]:
+    if mode is Mode.APPLY:
+        return ((args, kwargs) for args, kwargs in items)
+    if mode is Mode.MAP:
+        return (((item,), {}) for item in items)
+    return ((tuple(item), {}) for item in items)
+
+
+def _encode_outcomes(outcomes: list[Outcome]) -> bytes:
+    try:
+        return codec.dumps([_parts(outcome) for outcome in outcomes], what="the result")
+    except Exception:
+        # One of them cannot travel: find out which, the others keep their values.
+        return codec.dumps([_portable(outcome) for outcome in outcomes], what="the result")
+
+
+def _parts(outcome: Outcome) -> list[Any]:
+    return [outcome.ok, outcome.value, outcome.traceback, outcome.broken]
+
+
+def _portable(outcome: Outcome) -> list[Any]:
+    try:
+        codec.dumps(outcome.value, what="the result")
+    except Exception as refusal:
+        if outcome.ok:
+            return _parts(Outcome(False, refusal))
+        name = f"{type(outcome.value).__module__}.{type(outcome.value).__qualname__}"
+        error = exceptions.stand_in(name, str(outcome.value))
+        return _parts(Outcome(False, error, outcome.traceback, outcome.broken))
+    return _parts(outcome)
+
+
+@signals.task_failure.connect(weak=False)
+def _report_lost(sender: Any, task_id: str, exception: Any, args: Any, **_: Any) -> None:
+    """Tell the caller when the pool gives a call up: its process died or ran out of time.
+
+    Errors that the function itself raised were answered by the task, and a second answer for
+    the same call is ignored by the caller.
+    """
+    if sender.name in (NAME, PROCESS) and type(exception).__module__ == "billiard.exceptions":
+        _answer_error(task_id, args, WorkerLost(_function_name(args), str(exception)))
+
+
+@signals.task_revoked.connect(weak=False)
+def _report_revoked(
+    sender: Any, request: Any, terminated: bool, signum: Any, expired: bool, **_: Any
+) -> None:
+    if sender.name in (NAME, PROCESS):
+        if expired:
+            reason = "it expired"
+        elif terminated:
+            reason = f"ended by {signal.Signals(signum).name}"
+        else:
+            reason = "cancelled"
+        args = request.args
+        _answer_error(request.id, args, TaskWithdrawn(_function_name(args), reason))
+
+
+def _answer_error(task_id: str, args: Any, error: Exception) -> None:
+    results.answer(args[1], task_id, codec.dumps([_parts(Outcome(False, error))]))
+
+
+def _function_name(args: Any) -> str:
+    return str(codec.loads(args[0])[0])
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."

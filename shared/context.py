@@ -1,0 +1,103 @@
+"""What surrounds a call while it runs: whose it is, where its output goes, what was set up."""
+
+import collections
+import functools
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from shared import output, results
+
+_running: ContextVar["Running | None"] = ContextVar("running", default=None)
+
+
+class Running:
+    """One call that is being run in this process."""
+
+    def __init__(self, call_id: str, reply_to: str, options: dict[str, Any], kind: str) -> None:
+        self.call_id = call_id
+        self.reply_to = reply_to
+        self.options = options
+        self.kind = kind
+        self.captured = (
+            output.Captured(functools.partial(results.tell, reply_to, call_id))
+            if options.get("output")
+            else None
+        )
+
+    @property
+    def kinds(self) -> list[str]:
+        """The pools whose tasks wait for this call, its own the last."""
+        return [*self.options.get("kinds", ()), self.kind]
+
+    @property
+    def daemon(self) -> bool:
+        """Whether it may not have children: a daemonic process, or a pool's task."""
+        process = self.options.get("process")
+        return bool(process and process["daemon"])
+
+    def rest(self) -> list[tuple[str, str]]:
+        """What was printed and not sent yet: it goes along with the outcome."""
+        return self.captured.take() if self.captured else []
+
+
+def current() -> Running | None:
+    """The call that this thread or greenlet is running, if any."""
+    return _running.get()
+
+
+@contextmanager
+def running(request: Any, reply_to: str, options: dict[str, Any]) -> Iterator[Running]:
+    """Mark this thread or greenlet as running a call."""
+    kind = (request.delivery_info or {}).get("routing_key") or "unknown"
+    call = Running(request.id, reply_to, options, kind)
+    token = _running.set(call)
+    output.route(_capture_of_this_thread)
+    # A pool child runs one call at a time: what its other threads print is the call's too.
+    alone = kind == "prefork" and call.captured is not None
+    if alone:
+        output.everything_to(call.captured)
+    try:
+        yield call
+    finally:
+        if alone:
+            output.everything_to(None)
+        _running.reset(token)
+
+
+def _capture_of_this_thread() -> "output.Captured | None":
+    call = _running.get()
+    return call.captured if call is not None else None
+
+
+# A pool's initializer runs once in each worker process, before the pool's first task there.
+# The pools of the last while are remembered, not all of them: a worker lives long.
+_SET_UPS_KEPT = 1_000
+_set_ups: "collections.OrderedDict[str, Exception | None]" = collections.OrderedDict()
+_set_up_lock = threading.RLock()
+
+
+def set_up(pool_id: str, initializer: Callable[..., Any], args: list[Any]) -> None:
+    """Run a pool's initializer once in this process; raises what it raised, each time."""
+    with _set_up_lock:
+        if pool_id not in _set_ups:
+            try:
+                initializer(*args)
+                _set_ups[pool_id] = None
+            except Exception as error:
+                _set_ups[pool_id] = error
+            while len(_set_ups) > _SET_UPS_KEPT:
+                _set_ups.popitem(last=False)
+        failed = _set_ups[pool_id]
+    if failed is not None:
+        raise failed
+
+
+def whereabouts() -> dict[str, Any]:
+    """The process that this is, for its caller."""
+    return {"pid": os.getpid(), "host": socket.gethostname(), "python": sys.version.split()[0]}

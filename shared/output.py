@@ -1,0 +1,155 @@
+"""What a task prints reaches its caller's terminal line by line.
+
+`sys.stdout` and `sys.stderr` become proxies in a worker process at its first call. Inside a
+call that wants its output back, lines are collected and sent on the reply stream: the first
+at once, what follows at most `PAUSE_S` later, the rest together with the outcome.
+"""
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+PAUSE_S = 0.05
+STREAMS = ("out", "err")
+
+
+class Captured:
+    """The lines that one call has printed and that have not been sent yet."""
+
+    def __init__(self, send: Callable[[list[tuple[str, str]]], None]) -> None:
+        self._send = send
+        self._lock = threading.Lock()
+        self._pending: list[tuple[str, str]] = []
+        self._partial = dict.fromkeys(STREAMS, "")
+        self._sent_at = 0.0
+
+    def write(self, stream: str, text: str) -> None:
+        """Add what was printed; whole lines are sent soon."""
+        with self._lock:
+            lines, newline, rest = (self._partial[stream] + text).rpartition("\n")
+            self._partial[stream] = rest
+            if newline:
+                self._pending.append((stream, lines + newline))
+            due = bool(self._pending) and time.monotonic() - self._sent_at >= PAUSE_S
+        if due:
+            self.send()
+        elif newline:
+            _flusher.later(self)
+
+    def send(self) -> None:
+        """Send the whole lines now."""
+        with self._lock:
+            pending, self._pending = self._pending, []
+            self._sent_at = time.monotonic()
+            if pending:
+                # Under the lock: two senders would turn the lines around.
+                self._send(pending)
+
+    def take(self) -> list[tuple[str, str]]:
+        """Everything that was not sent, for the answer to carry."""
+        with self._lock:
+            rest = self._pending + [(name, text) for name, text in self._partial.items() if text]
+            self._pending, self._partial = [], dict.fromkeys(STREAMS, "")
+        return rest
+
+
+class _Flusher:
+    """One thread a process that sends what nobody followed up with another line."""
+
+    def __init__(self) -> None:
+        self._waiting: set[Captured] = set()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def later(self, captured: Captured) -> None:
+        with self._changed:
+            self._waiting.add(captured)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="output", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    self._changed.wait()
+            time.sleep(PAUSE_S)
+            with self._changed:
+                waiting, self._waiting = self._waiting, set()
+            for captured in waiting:
+                try:
+                    captured.send()
+                except Exception:
+                    logger.exception("output was not sent")
+
+
+_flusher = _Flusher()
+
+
+class _Proxy:
+    """A text stream that hands what is printed to the call that prints it."""
+
+    def __init__(self, name: str, original: Any) -> None:
+        self._name = name
+        self._original = original
+
+    def write(self, text: str) -> int:
+        captured = _everything or _find()
+        if captured is None:
+            return self._original.write(text) or 0
+        captured.write(self._name, text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        self._original.flush()
+
+    def isatty(self) -> bool:
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+
+_everything: Captured | None = None
+
+
+def _nobody() -> Captured | None:
+    return None
+
+
+_find: Callable[[], Captured | None] = _nobody
+
+
+def route(find: Callable[[], Captured | None]) -> None:
+    """Have `sys.stdout` and `sys.stderr` ask `find` whose output it is."""
+    global _find  # noqa: PLW0603 - one per process, as sys.stdout is
+    _find = find
+    if not isinstance(sys.stdout, _Proxy):
+        sys.stdout = _Proxy("out", sys.stdout)
+    if not isinstance(sys.stderr, _Proxy):
+        sys.stderr = _Proxy("err", sys.stderr)
+
+
+def everything_to(captured: Captured | None) -> None:
+    """Give one call all that the process prints, or stop doing so."""
+    global _everything  # noqa: PLW0603 - one per process, as sys.stdout is
+    _everything = captured
+
+
+def show(stream: str, text: str, prefix: str) -> None:
+    """Print on the caller's side what a task printed, whole lines at a time."""
+    target = sys.stdout if stream == "out" else sys.stderr
+    if prefix:
+        text = "".join(f"{prefix}{line}" for line in text.splitlines(keepends=True))
+    target.write(text)
+    target.flush()

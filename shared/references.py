@@ -1,0 +1,167 @@
+"""A function or class by name: ``"module:qualname"``, and the allow-list that guards it.
+
+Names travel, code never does. The worker imports nothing outside ``TASK_MODULES``, whatever
+a message says, and the caller refuses at the call what the worker would refuse later.
+"""
+
+import functools
+import hashlib
+import importlib
+import os
+import socket
+import sys
+import types
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from shared.errors import CodeDiffers, NotAllowed, NotPortable
+from shared.settings import current
+
+
+def is_allowed(module: str, allowed: Iterable[str]) -> bool:
+    """Whether the allow-list names this module or a package that holds it."""
+    return any(module == name or module.startswith(name + ".") for name in allowed)
+
+
+def check_allowed(reference: str, allowed: tuple[str, ...] | None = None) -> None:
+    """Raise `NotAllowed` unless the reference's module is on the allow-list."""
+    allowed = current().allowed_modules if allowed is None else allowed
+    if not is_allowed(reference.partition(":")[0], allowed):
+        raise NotAllowed(reference, ", ".join(allowed) or "empty")
+
+
+def reference(target: Any, allowed: tuple[str, ...] | None = None) -> str:
+    """The name under which a worker finds this function or class.
+
+    Raises `NotPortable` for what has no name (a lambda, a closure, a local function) and
+    `NotAllowed` for what lies outside ``TASK_MODULES``.
+    """
+    qualname = getattr(target, "__qualname__", None)
+    module = getattr(target, "__module__", None)
+    if module is None and isinstance(target, types.BuiltinFunctionType):
+        module = getattr(target.__self__, "__name__", None)
+    if not isinstance(qualname, str) or not isinstance(module, str):
+        raise NotPortable(_describe(target), "it has no module and name of its own")
+    if "<lambda>" in qualname:
+        raise NotPortable(_describe(target), "a lambda has no name; use a function of a module")
+    if "<locals>" in qualname:
+        raise NotPortable(
+            _describe(target), "it is defined inside a function; move it to its module's top level"
+        )
+    if module == "__main__":
+        module = main_module(allowed)
+    name = f"{module}:{qualname}"
+    check_allowed(name, allowed)
+    if (
+        _lookup(sys.modules["__main__" if target.__module__ == "__main__" else module], qualname)
+        is not target
+    ):
+        raise NotPortable(_describe(target), f"{name!r} is another object there")
+    return name
+
+
+def resolve(name: str, allowed: tuple[str, ...] | None = None) -> Any:
+    """What a reference names, imported if need be.
+
+    The object must be *defined* in an allowed module: a name that such a module merely
+    imported (``os.system``) is refused like any other.
+    """
+    module_name, separator, qualname = name.partition(":")
+    if not separator or not module_name or not qualname:
+        raise NotPortable(repr(name), "a reference looks like 'module:name'")
+    check_allowed(name, allowed)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise NotPortable(
+            repr(name),
+            f"the worker cannot import {module_name!r} ({error}); does it see that file?",
+        ) from error
+    try:
+        target = _lookup(module, qualname)
+    except AttributeError:
+        raise NotPortable(repr(name), f"module {module_name!r} has no {qualname!r}") from None
+    home = getattr(target, "__module__", None) or getattr(
+        getattr(target, "__self__", None), "__name__", ""
+    )
+    check_allowed(f"{home}:{qualname}", allowed)
+    return target
+
+
+def resolve_function(name: str, allowed: tuple[str, ...] | None = None) -> Callable[..., Any]:
+    """The callable that a reference names."""
+    target = resolve(name, allowed)
+    if not callable(target):
+        raise NotPortable(repr(name), f"it is a {type(target).__name__}, not a function")
+    return target  # type: ignore[no-any-return]
+
+
+@functools.lru_cache(maxsize=8)
+def main_module(allowed: tuple[str, ...] | None = None) -> str:
+    """The name under which others can import the script that is running.
+
+    ``python -m package.module`` says it; for a plain script it is the path below a folder
+    of ``sys.path`` (or the working directory) that the allow-list names.
+    """
+    allowed = current().allowed_modules if allowed is None else allowed
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name.removesuffix(".__main__"))
+    file = getattr(main, "__file__", None)
+    if file is None:
+        raise NotPortable(
+            "a function of __main__", "an interactive session has no module; put it into a file"
+        )
+    path = Path(file).resolve().with_suffix("")
+    for folder in [os.getcwd(), *sys.path]:
+        try:
+            parts = path.relative_to(Path(folder).resolve()).parts
+        except ValueError:
+            continue
+        name = ".".join(parts)
+        if parts and is_allowed(name, allowed):
+            return name
+    raise NotAllowed(f"{file} (the script that is running)", ", ".join(allowed) or "empty")
+
+
+@functools.lru_cache(maxsize=1_000)
+def fingerprint(module_name: str) -> str:
+    """A mark of a module's source as this process loaded it; empty where there is none.
+
+    The standard library's modules have none: caller and worker may run different Pythons.
+    """
+    if module_name.partition(".")[0] in sys.stdlib_module_names:
+        return ""
+    module = sys.modules.get(module_name)
+    if module is None:
+        main = sys.modules["__main__"]
+        module = main if getattr(main, "__file__", None) else None
+    file = getattr(module, "__file__", None)
+    if file is None or not file.endswith(".py"):
+        return ""
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+    except OSError:
+        return ""
+
+
+def check_fingerprint(module_name: str, mark: str) -> None:
+    """Raise `CodeDiffers` when this process loaded other source than the caller did."""
+    mine = fingerprint(module_name)
+    if mark and mine and mine != mark:
+        raise CodeDiffers(module_name, socket.gethostname())
+
+
+def _lookup(module: Any, qualname: str) -> Any:
+    target = module
+    for part in qualname.split("."):
+        target = getattr(target, part)
+        if isinstance(target, types.ModuleType):
+            raise AttributeError(part)
+    return target
+
+
+def _describe(target: Any) -> str:
+    return f"{getattr(target, '__qualname__', None) or repr(target)[:80]}"

@@ -1,0 +1,238 @@
+"""How outcomes come back: one reply stream per client process, one thread that reads it.
+
+    worker                         Redis                        client
+    run the call
+    XADD replies:<client> ───────► stream with a lease ───────► XREAD (blocking)
+    acknowledge                                                  hand to whoever waits
+
+The stream lives as long as its client renews the lease; a worker never creates it, so that
+nothing is left of a client that died. Reading by position survives a lost connection, where
+popping from a list would lose what was on its way.
+"""
+
+import atexit
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+from redis import exceptions as redis_exceptions
+
+from shared import output
+from shared.errors import BrokerRefused, RepliesLost
+from shared.settings import Settings, current
+from shared.store import REFUSALS, connect, foreseen, store
+
+logger = logging.getLogger(__name__)
+
+OnReply = Callable[["bytes | Exception"], None]
+OnNews = Callable[[bytes], None]
+Entry = dict[str, str | bytes]
+
+_READ_AT_ONCE = 500
+_PAUSE_S = 0.2
+
+
+def answer(
+    reply_to: str, call_id: str, payload: bytes, printed: Sequence[tuple[str, str]] = ()
+) -> None:
+    """Put an outcome on a client's reply stream, and what was printed before it.
+
+    A client that is gone gets nothing. Keeps trying while Redis is away: the message is not
+    acknowledged before this returns.
+    """
+    entries = [_output_entry(call_id, stream, text) for stream, text in printed]
+    _add(reply_to, [*entries, {"id": call_id, "outcome": payload}])
+
+
+def tell(reply_to: str, call_id: str, printed: Sequence[tuple[str, str]]) -> None:
+    """Send what a call printed so far."""
+    _add(reply_to, [_output_entry(call_id, stream, text) for stream, text in printed])
+
+
+def announce(reply_to: str, call_id: str, payload: bytes) -> None:
+    """Send news of a call that goes on."""
+    _add(reply_to, [{"id": call_id, "news": payload}])
+
+
+def _output_entry(call_id: str, stream: str, text: str) -> Entry:
+    # A lone surrogate can be printed, and must not stop the answer.
+    return {"id": call_id, stream: text.encode("utf-8", "replace")}
+
+
+def _add(reply_to: str, entries: list[Entry]) -> None:
+    while True:
+        try:
+            if len(entries) == 1:
+                store().xadd(reply_to, entries[0], nomkstream=True)  # type: ignore[arg-type]
+                return
+            pipe = store().pipeline(transaction=False)
+            for entry in entries:
+                pipe.xadd(reply_to, entry, nomkstream=True)  # type: ignore[arg-type]
+            pipe.execute()
+            return
+        except (
+            redis.ConnectionError,
+            redis.TimeoutError,
+            redis_exceptions.OutOfMemoryError,
+        ) as error:
+            if isinstance(error, REFUSALS):
+                raise
+            logger.warning("the answer of %s waits for Redis: %s", entries[-1]["id"], error)
+            time.sleep(_PAUSE_S)
+
+
+class Inbox:
+    """This process's reply stream, and the one thread that reads it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.name = f"replies:{uuid.uuid4().hex}"
+        self._settings = settings
+        self._lease_ms = int(settings.reply_lease_s * 1000)
+        self._block_s = min(settings.reply_lease_s / 4, 5.0)
+        # Its reads block, so it needs more patience than the other connections.
+        self._redis: Any = connect(
+            settings, answer_within_s=self._block_s + settings.redis_timeout_s
+        )
+        self._waiting: dict[str, OnReply] = {}
+        self._on_news: dict[str, OnNews] = {}
+        self._names: dict[str, str] = {}
+        self._lock = threading.Lock()
+        with foreseen(settings):
+            self._position = self._create()
+        self._closed = False
+        self._thread = threading.Thread(target=self._read_forever, name="replies", daemon=True)
+        self._thread.start()
+
+    def expect(
+        self, call_id: str, on_reply: OnReply, *, name: str = "", on_news: OnNews | None = None
+    ) -> None:
+        """Have `on_reply` called, once, in the reading thread, with the outcome's bytes.
+
+        `name` stands before the call's output with ``OUTPUT=prefixed``.
+        """
+        with self._lock:
+            self._waiting[call_id] = on_reply
+            self._names[call_id] = name
+            if on_news is not None:
+                self._on_news[call_id] = on_news
+
+    def forget(self, call_id: str) -> OnReply | None:
+        """Stop waiting for a call; what still comes is ignored."""
+        with self._lock:
+            self._names.pop(call_id, None)
+            self._on_news.pop(call_id, None)
+            return self._waiting.pop(call_id, None)
+
+    def close(self) -> None:
+        """Remove the stream from Redis."""
+        self._closed = True
+        try:
+            connect(self._settings, answer_within_s=1.0).delete(self.name)
+        except redis.RedisError as error:
+            logger.debug("the reply stream stays until its lease ends: %s", error)
+
+    def _create(self) -> str:
+        position = self._redis.xadd(self.name, {"id": "hello"}, maxlen=1)
+        self._redis.pexpire(self.name, self._lease_ms)
+        return str(position.decode())
+
+    def _read_forever(self) -> None:
+        renewed_at = time.monotonic()
+        while not self._closed:
+            try:
+                pipe = self._redis.pipeline(transaction=False)
+                pipe.xtrim(self.name, minid=self._position, approximate=False)
+                renew = time.monotonic() - renewed_at >= self._settings.reply_lease_s / 4
+                if renew:
+                    pipe.pexpire(self.name, self._lease_ms)
+                pipe.xread(
+                    {self.name: self._position},
+                    count=_READ_AT_ONCE,
+                    block=int(self._block_s * 1000),
+                )
+                answers = pipe.execute()
+                if renew:
+                    renewed_at = time.monotonic()
+                    if not answers[1]:
+                        self._fail_all(RepliesLost(self._settings.reply_lease_s))
+                        self._position = self._create()
+                        continue
+                self._deliver(answers[-1])
+            except REFUSALS as error:
+                self._fail_all(BrokerRefused(self._settings.redis_address, str(error)))
+                time.sleep(_PAUSE_S)
+            except redis.RedisError as error:
+                if not self._closed:
+                    logger.debug("the reply stream waits for Redis: %s", error)
+                    time.sleep(_PAUSE_S)
+
+    def _deliver(self, answer: Any) -> None:
+        # RESP3 answers {name: [[entries]]}, RESP2 [[name, entries]].
+        streams = (
+            answer.values() if isinstance(answer, dict) else (item[1] for item in answer or ())
+        )
+        for stream in streams:
+            entries = stream[0] if stream and isinstance(stream[0], list) else stream
+            for position, fields in entries:
+                self._position = position.decode()
+                call_id = fields[b"id"].decode()
+                if b"outcome" in fields:
+                    self._hand_over(call_id, fields[b"outcome"])
+                elif b"news" in fields and call_id in self._on_news:
+                    self._on_news[call_id](fields[b"news"])
+                else:
+                    self._show(call_id, fields)
+
+    def _hand_over(self, call_id: str, reply: bytes | Exception) -> None:
+        on_reply = self.forget(call_id)
+        if on_reply is None:
+            return  # a second answer: the call was delivered twice
+        try:
+            on_reply(reply)
+        except Exception:
+            # A caller's callback must not stop the answers of all others.
+            logger.exception("a callback failed")
+
+    def _show(self, call_id: str, fields: dict[bytes, bytes]) -> None:
+        with self._lock:
+            name = self._names.get(call_id)
+        if name is None:
+            return  # of a call that nobody waits for any more
+        prefix = f"{name}: " if self._settings.output == "prefixed" else ""
+        for stream in output.STREAMS:
+            if stream.encode() in fields:
+                output.show(stream, fields[stream.encode()].decode("utf-8", "replace"), prefix)
+
+    def _fail_all(self, error: Exception) -> None:
+        with self._lock:
+            waiting = list(self._waiting)
+        for call_id in waiting:
+            self._hand_over(call_id, error)
+
+
+_inboxes: dict[int, Inbox] = {}
+_inboxes_lock = threading.Lock()
+
+
+def inbox() -> Inbox:
+    """This process's inbox, opened at the first call; a forked child opens its own."""
+    pid = os.getpid()
+    with _inboxes_lock:
+        if pid not in _inboxes:
+            _inboxes.clear()
+            _inboxes[pid] = Inbox(current())
+            atexit.register(_inboxes[pid].close)
+        return _inboxes[pid]
+
+
+def _renew_lock() -> None:
+    global _inboxes_lock  # noqa: PLW0603 - it may have been held while the process forked
+    _inboxes_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
