@@ -1,0 +1,1 @@
+"""One short script for each row of the tutorial; a reader's own go here too."""

@@ -1,0 +1,244 @@
+"""``concurrent.futures`` over the workers: executors with genuine `Future` objects.
+
+Differences from the standard library: what cannot travel is refused by `submit` at once. A
+future that was sent and that no worker has taken yet can still be cancelled.
+"""
+
+import asyncio
+import collections
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future, InvalidStateError
+from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.thread import BrokenThreadPool
+from typing import Any
+
+from shared.calls import Mode, Outcome
+from shared.multiprocessing import pool as pools
+from shared.pools import PoolKind
+
+__all__ = ["ClusterExecutor", "ClusterFuture", "ProcessPoolExecutor", "ThreadPoolExecutor"]
+
+
+class ClusterFuture(Future[Any]):
+    """A `Future` whose call can be withdrawn from its queue; it can be awaited, too."""
+
+    def __init__(self, pool: pools.Pool) -> None:
+        super().__init__()
+        self._pool = pool
+        self._sent: tuple[str, bytes] | None = None
+
+    def cancel(self) -> bool:
+        """Withdraw the call; False once a worker has it."""
+        if self.done() or self._sent is None:
+            return super().cancel()
+        if not self._pool._withdraw(*self._sent):
+            return False
+        self._sent = None
+        return super().cancel()
+
+    def running(self) -> bool:
+        """Whether it was sent and has no outcome yet."""
+        return self._sent is not None and not self.done()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return asyncio.wrap_future(self).__await__()
+
+
+class ClusterExecutor(Executor):
+    """``concurrent.futures.Executor`` on the workers of one kind.
+
+    `max_workers` bounds how many calls are out at once; by default what the cluster has.
+    Leaving a ``with`` block waits for what was submitted, as in the standard library.
+    """
+
+    _broken_error: type[Exception] = BrokenProcessPool
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        initializer: Callable[..., Any] | None = None,
+        initargs: Iterable[Any] = (),
+        *,
+        kind: PoolKind | str = PoolKind.PREFORK,
+    ) -> None:
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._pool = _ExecutorPool(max_workers, initializer, initargs, kind=kind)
+        self._max_workers = self._pool._processes
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ClusterFuture:
+        """The future of ``fn(*args, **kwargs)``; RuntimeError after `shutdown`."""
+        return self._submit(fn, Mode.APPLY, [(args, kwargs)], _first)
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[Any]:
+        """The values of ``fn(*items)`` in order.
+
+        `buffersize` bounds how many chunks are ahead of the consumer; without it all are sent
+        at once. TimeoutError when a value is not there `timeout` seconds after the call.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        zipped = zip(*iterables, strict=False)
+        chunks: Iterator[list[Any]] = iter(lambda: list(itertools.islice(zipped, chunksize)), [])
+        futures = collections.deque(
+            self._submit(fn, Mode.STARMAP, chunk, _all)
+            for chunk in itertools.islice(chunks, buffersize)
+        )
+        return self._values(fn, chunks, futures, deadline)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; wait for those submitted, or withdraw what has not begun."""
+        self._pool.close()
+        if cancel_futures:
+            for future in self._pool._futures():
+                future.cancel()
+        if wait:
+            self._pool.join()
+
+    def _values(
+        self,
+        fn: Callable[..., Any],
+        chunks: Iterator[list[Any]],
+        futures: "collections.deque[ClusterFuture]",
+        deadline: float | None,
+    ) -> Iterator[Any]:
+        try:
+            while futures:
+                left = None if deadline is None else deadline - time.monotonic()
+                values = futures.popleft().result(left)
+                for chunk in itertools.islice(chunks, 1):
+                    futures.append(self._submit(fn, Mode.STARMAP, chunk, _all))
+                yield from values
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _submit(
+        self,
+        fn: Callable[..., Any],
+        mode: Mode,
+        items: list[Any],
+        value: Callable[[list[Outcome]], Any],
+    ) -> ClusterFuture:
+        if self._pool._broken is not None:
+            raise self._broken_error(str(self._pool._broken)) from self._pool._broken
+        if self._pool._state != pools._RUN:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        future = ClusterFuture(self._pool)
+        result = _FutureResult(future, value, self._broken_error)
+        chunk = pools._Chunk(0, len(items), *pools._encode(fn, mode, items))
+        self._pool._add(pools._Job([chunk], result, chunk.function))
+        return future
+
+
+class ProcessPoolExecutor(ClusterExecutor):
+    """``concurrent.futures.ProcessPoolExecutor`` on the prefork workers."""
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: Any = None,
+        initializer: Callable[..., Any] | None = None,
+        initargs: Iterable[Any] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+    ) -> None:
+        super().__init__(max_workers, initializer, initargs, kind=PoolKind.PREFORK)
+
+
+class ThreadPoolExecutor(ClusterExecutor):
+    """``concurrent.futures.ThreadPoolExecutor`` on the threads workers."""
+
+    _broken_error = BrokenThreadPool
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., Any] | None = None,
+        initargs: Iterable[Any] = (),
+    ) -> None:
+        super().__init__(max_workers, initializer, initargs, kind=PoolKind.THREADS)
+
+
+class _ExecutorPool(pools.Pool):
+    """A pool whose results are futures; at exit it is waited for, not terminated."""
+
+    def _futures(self) -> list[ClusterFuture]:
+        with self._changed:
+            jobs = [*self._jobs, *(job for job, _, _ in self._out.values())]
+        return [job.result.future for job in jobs if isinstance(job.result, _FutureResult)]
+
+    def _end_at_exit(self) -> None:
+        self.close()
+        self.join()
+
+
+class _FutureResult:
+    """Where a pool puts what becomes of a future's call."""
+
+    def __init__(
+        self,
+        future: ClusterFuture,
+        value: Callable[[list[Outcome]], Any],
+        broken_error: type[Exception],
+    ) -> None:
+        self.future = future
+        self._value = value
+        self._broken_error = broken_error
+
+    def _starting(self, call_id: str, message: bytes) -> bool:
+        if self.future.cancelled():
+            self.future.set_running_or_notify_cancel()
+            return False
+        self.future._sent = (call_id, message)
+        return True
+
+    def _receive(self, first: int, items: int, outcomes: list[Outcome]) -> None:
+        try:
+            if outcomes[0].broken:
+                cause = outcomes[0].error()
+                error = self._broken_error(f"the initializer failed: {cause}")
+                error.__cause__ = cause
+                self.future.set_exception(error)
+            elif outcomes[-1].ok:
+                self.future.set_result(self._value(outcomes))
+            else:
+                self.future.set_exception(outcomes[-1].error())
+        except InvalidStateError:
+            return  # cancelled while its outcome was on the way
+
+    def _fail(self, error: BaseException, at: int = 0) -> None:
+        with contextlib.suppress(InvalidStateError):  # cancelled before
+            self.future.set_exception(error)
+
+    def _complete(self, count: int) -> None:
+        pass
+
+    def _room(self) -> int:
+        return pools._BATCH
+
+
+def _first(outcomes: list[Outcome]) -> Any:
+    return outcomes[0].value
+
+
+def _all(outcomes: list[Outcome]) -> list[Any]:
+    return [outcome.value for outcome in outcomes]

@@ -1,0 +1,695 @@
+"""``multiprocessing.pool``: a bounded number of calls at once, on the cluster's workers.
+
+    caller's thread          feeder (one a pool)             reading thread (one a process)
+    apply_async(f, …) ─────► takes the next chunk while
+                             fewer than `processes` are out
+                             encode, push to Redis
+                                                             outcome arrives: resolve,
+                             next chunk ◄──────────────────── free its place
+
+Differences from the standard library: functions travel by name, so a lambda is refused at the
+call with `NotPortable` (the standard library fails in `get`); after `terminate`, what has no
+result raises `TaskWithdrawn` instead of waiting for ever; `imap` takes from its iterable only
+as the results are consumed, so an endless one works.
+"""
+
+import asyncio
+import atexit
+import collections
+import itertools
+import logging
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator
+from multiprocessing import TimeoutError as PoolTimeoutError
+from types import TracebackType
+from typing import Any, Self
+
+from shared import calls, codec, context, presence, publishing, results
+from shared.app import app
+from shared.calls import Mode, Outcome
+from shared.errors import TaskWithdrawn
+from shared.pools import PoolKind
+from shared.settings import current
+from shared.store import foreseen, store
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["AsyncResult", "IMapIterator", "MapResult", "Pool", "ThreadPool"]
+
+_open_pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
+
+
+def _terminate_at_exit() -> None:
+    """As in the standard library: a pool that nobody closed ends with its process."""
+    for pool in list(_open_pools):
+        if pool._state != _TERMINATE and (pool._out or pool._jobs):
+            pool._end_at_exit()
+
+
+atexit.register(_terminate_at_exit)
+
+Function = Callable[..., Any]
+Callback = Callable[[Any], Any] | None
+
+_RUN, _CLOSE, _TERMINATE = "RUN", "CLOSE", "TERMINATE"
+# Chunks pushed in one round trip, at most; a larger batch would delay the first of them.
+_BATCH = 200
+
+
+class Pool:
+    """``multiprocessing.pool.Pool`` over the workers of one kind.
+
+    `processes` bounds how many chunks are out at once; by default it is what the cluster has.
+    Raises ValueError for a size below 1, `BrokerUnavailable` when Redis does not answer.
+    """
+
+    _default_kind = PoolKind.PREFORK
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Function | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+        context: Any = None,
+        *,
+        kind: PoolKind | str | None = None,
+    ) -> None:
+        if processes is not None and processes < 1:
+            raise ValueError("Number of processes must be at least 1")
+        if maxtasksperchild is not None and (
+            not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0
+        ):
+            raise ValueError("maxtasksperchild must be a positive int or None")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._kind = PoolKind(kind or self._default_kind)
+        self._options = _options(self._kind, initializer, tuple(initargs))
+        self._inbox = results.inbox()
+        self._processes = processes or presence.capacity(self._kind)
+        self._template = publishing.Template(
+            calls.NAME, self._kind.value, serializer="msgpack", ignore_result=True
+        )
+        self._state = _RUN
+        self._broken: BaseException | None = None
+        self._changed = threading.Condition(threading.RLock())
+        self._jobs: collections.deque[_Job] = collections.deque()
+        self._out: dict[str, tuple[_Job, int, int]] = {}  # call id → job, first item, items
+        self._feeder = threading.Thread(target=self._feed, name="pool-feeder", daemon=True)
+        self._feeder.start()
+        _open_pools.add(self)
+
+    # The standard library's methods, in its order.
+
+    def apply(self, func: Function, args: Iterable[Any] = (), kwds: Any = None) -> Any:
+        """The value of ``func(*args, **kwds)``; waits for it."""
+        return self.apply_async(func, args, kwds).get()
+
+    def map(
+        self, func: Function, iterable: Iterable[Any], chunksize: int | None = None
+    ) -> list[Any]:
+        """The values of ``func(item)`` for each item, in order; waits for all."""
+        return self.map_async(func, iterable, chunksize).get()  # type: ignore[no-any-return]
+
+    def starmap(
+        self, func: Function, iterable: Iterable[Iterable[Any]], chunksize: int | None = None
+    ) -> list[Any]:
+        """Like `map`, each item being a tuple of arguments."""
+        return self.starmap_async(func, iterable, chunksize).get()  # type: ignore[no-any-return]
+
+    def starmap_async(
+        self,
+        func: Function,
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        callback: Callback = None,
+        error_callback: Callback = None,
+    ) -> "MapResult":
+        """The result-to-be of `starmap`."""
+        return self._map_async(func, Mode.STARMAP, iterable, chunksize, callback, error_callback)
+
+    def imap(self, func: Function, iterable: Iterable[Any], chunksize: int = 1) -> "IMapIterator":
+        """The values in order, one by one, as they come; takes items as values are consumed."""
+        return self._imap(func, iterable, chunksize, ordered=True)
+
+    def imap_unordered(
+        self, func: Function, iterable: Iterable[Any], chunksize: int = 1
+    ) -> "IMapIterator":
+        """The values in whatever order they come."""
+        return self._imap(func, iterable, chunksize, ordered=False)
+
+    def apply_async(
+        self,
+        func: Function,
+        args: Iterable[Any] = (),
+        kwds: Any = None,
+        callback: Callback = None,
+        error_callback: Callback = None,
+    ) -> "AsyncResult":
+        """The result-to-be of ``func(*args, **kwds)``."""
+        self._check_running()
+        item = (tuple(args), dict(kwds or {}))
+        chunk = _Chunk(0, 1, *_encode(func, Mode.APPLY, [item]))
+        result = AsyncResult(callback, error_callback)
+        self._add(_Job([chunk], result, chunk.function))
+        return result
+
+    def map_async(
+        self,
+        func: Function,
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        callback: Callback = None,
+        error_callback: Callback = None,
+    ) -> "MapResult":
+        """The result-to-be of `map`."""
+        return self._map_async(func, Mode.MAP, iterable, chunksize, callback, error_callback)
+
+    def close(self) -> None:
+        """Take no more calls; those accepted go on."""
+        with self._changed:
+            if self._state == _RUN:
+                self._state = _CLOSE
+                self._changed.notify_all()
+
+    def terminate(self) -> None:
+        """Withdraw what is queued, stop what runs, take no more calls."""
+        with self._changed:
+            self._state = _TERMINATE
+            abandoned = list(self._out)
+            jobs = {id(job): job for job, _, _ in self._out.values()}
+            jobs.update((id(job), job) for job in self._jobs)
+            self._out.clear()
+            self._jobs.clear()
+            self._changed.notify_all()
+        for call_id in abandoned:
+            self._inbox.forget(call_id)
+        for job in jobs.values():
+            job.result._fail(self._reason_to_end(job))
+        if abandoned:
+            # A thread cannot be ended from outside: there, only what has not begun is stopped.
+            app.control.revoke(abandoned, terminate=self._kind is not PoolKind.THREADS)
+
+    def _end_at_exit(self) -> None:
+        self.terminate()
+
+    def join(self) -> None:
+        """Wait until everything accepted is done; ValueError before `close` or `terminate`."""
+        if self._state == _RUN:
+            raise ValueError("Pool is still running")
+        self._feeder.join()
+        with self._changed:
+            while self._out:
+                self._changed.wait()
+
+    def __enter__(self) -> Self:
+        self._check_running()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.terminate()
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__module__}.{type(self).__qualname__} state={self._state} "
+            f"pool_size={self._processes} kind={self._kind.value}>"
+        )
+
+    def __reduce__(self) -> Any:
+        raise NotImplementedError("pool objects cannot be passed between processes or pickled")
+
+    # How it works.
+
+    def _check_running(self) -> None:
+        if self._state != _RUN:
+            raise ValueError("Pool not running")
+
+    def _map_async(
+        self,
+        func: Function,
+        mode: Mode,
+        iterable: Iterable[Any],
+        chunksize: int | None,
+        callback: Callback,
+        error_callback: Callback,
+    ) -> "MapResult":
+        self._check_running()
+        items = list(iterable)
+        if chunksize is None:
+            chunksize, extra = divmod(len(items), self._processes * 4)
+            chunksize += bool(extra)
+        if items and chunksize < 1:
+            raise ValueError(f"Chunksize must be 1+, not {chunksize}")
+        chunks = list(_chunks(func, mode, items, max(chunksize, 1)))
+        result = MapResult(len(items), len(chunks), callback, error_callback)
+        if chunks:
+            self._add(_Job(chunks, result, chunks[0].function))
+        return result
+
+    def _imap(
+        self, func: Function, iterable: Iterable[Any], chunksize: int, *, ordered: bool
+    ) -> "IMapIterator":
+        self._check_running()
+        if chunksize < 1:
+            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        name, _ = calls.encode_call(func, Mode.MAP, [])  # refuse a lambda here, not in the feeder
+        # Enough to keep every worker busy while the consumer handles what came before.
+        ahead = 2 * self._processes
+        result = IMapIterator(self, ahead, ordered=ordered)
+        chunks = _chunks(func, Mode.MAP, iterable, chunksize)
+        self._add(_Job(chunks, result, name, lazy=True))
+        return result
+
+    def _add(self, job: "_Job") -> None:
+        with self._changed:
+            self._check_running()
+            self._jobs.append(job)
+            self._changed.notify_all()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _feed(self) -> None:
+        """Push chunks while places are free, until the pool is closed and all is out."""
+        while True:
+            with self._changed:
+                while not self._may_push():
+                    if self._state == _TERMINATE or (self._state == _CLOSE and not self._jobs):
+                        return
+                    self._changed.wait()
+                waiting = [job for job in self._jobs if self._room(job)]
+                places = min(self._processes - len(self._out), _BATCH)
+            batch: list[tuple[_Job, _Chunk]] = []
+            ended: list[tuple[_Job, Exception | None]] = []
+            for job in waiting:
+                if not places or (batch and job.lazy):
+                    break  # a caller's iterable may be slow: send first what is there
+                # The lock is not held: it is the caller's code that runs here.
+                chunks, error = job.take(min(places, self._room(job)))
+                batch += [(job, chunk) for chunk in chunks]
+                places -= len(chunks)
+                if job.exhausted:
+                    ended.append((job, error))
+            with self._changed:
+                for job, _ in ended:
+                    if job in self._jobs:
+                        self._jobs.remove(job)
+            self._push(batch)
+            for job, error in ended:
+                if error is not None:
+                    job.result._fail(error, at=job.taken)
+                else:
+                    job.result._complete(job.taken)
+
+    def _may_push(self) -> bool:
+        return len(self._out) < self._processes and any(map(self._room, self._jobs))
+
+    def _room(self, job: "_Job") -> int:
+        # A closed pool finishes what it accepted, read or not: `join` waits for it.
+        return _BATCH if self._state == _CLOSE else job.result._room()
+
+    def _push(self, batch: "list[tuple[_Job, _Chunk]]") -> None:
+        messages: dict[str, bytes] = {}
+        with self._changed:
+            for job, chunk in batch:
+                if self._state == _TERMINATE:
+                    job.result._fail(self._reason_to_end(job))
+                    continue
+                call_id = str(uuid.uuid4())
+                message = self._render(call_id, job, chunk)
+                if not job.result._starting(call_id, message):
+                    continue
+                self._out[call_id] = (job, chunk.first, chunk.items)
+                self._inbox.expect(call_id, self._receiver(call_id), name=chunk.function)
+                messages[call_id] = message
+        try:
+            publishing.push(self._kind.value, list(messages.values()))
+        except Exception as error:
+            # Whatever went wrong, whoever waits for these chunks is told.
+            for call_id in messages:
+                self._inbox.forget(call_id)
+                self._receive(call_id, error)
+
+    def _withdraw(self, call_id: str, message: bytes) -> bool:
+        """Take back a call that no worker has taken yet; whether that was so."""
+        with foreseen():
+            withdrawn = store().lrem(self._kind.value, 1, message)  # type: ignore[arg-type]
+        if not withdrawn:
+            return False
+        self._inbox.forget(call_id)
+        with self._changed:
+            self._out.pop(call_id, None)
+            self._changed.notify_all()
+        return True
+
+    def _reason_to_end(self, job: "_Job") -> BaseException:
+        return self._broken or TaskWithdrawn(job.function, "its pool was terminated")
+
+    def _render(self, call_id: str, job: "_Job", chunk: "_Chunk") -> bytes:
+        return self._template.render(
+            call_id,
+            [chunk.payload, self._inbox.name, {**self._options, "go_on": job.lazy}],
+            {},
+            shadow=chunk.function,
+            argsrepr=chunk.argsrepr,
+            kwargsrepr=chunk.kwargsrepr,
+        )
+
+    def _receiver(self, call_id: str) -> results.OnReply:
+        return lambda reply: self._receive(call_id, reply)
+
+    def _receive(self, call_id: str, reply: bytes | Exception) -> None:
+        """Called in the reading thread: free the place, then hand the outcomes over."""
+        with self._changed:
+            job, first, items = self._out.pop(call_id, (None, 0, 0))
+            self._changed.notify_all()
+        if job is None:
+            return
+        try:
+            outcomes = (
+                [Outcome(False, reply)]
+                if isinstance(reply, Exception)
+                else calls.decode_outcomes(reply)
+            )
+        except Exception as error:
+            outcomes = [Outcome(False, error)]
+        if outcomes[0].broken:
+            # Its initializer failed, and would fail again: nothing of this pool can run.
+            with self._changed:
+                self._broken = self._broken or outcomes[0].error()
+            self.terminate()
+        job.result._receive(first, items, outcomes)
+
+
+class ThreadPool(Pool):
+    """``multiprocessing.pool.ThreadPool`` over the threads workers."""
+
+    _default_kind = PoolKind.THREADS
+
+
+class AsyncResult:
+    """``multiprocessing.pool.AsyncResult``: what a call will have become."""
+
+    def __init__(self, callback: Callback, error_callback: Callback) -> None:
+        self._event = threading.Event()
+        self._callback = callback
+        self._error_callback = error_callback
+        self._outcome: Outcome | None = None
+        self._wakers: list[Callable[[], Any]] = []
+        self._lock = threading.Lock()
+
+    def ready(self) -> bool:
+        """Whether it is done, well or not."""
+        return self._event.is_set()
+
+    def successful(self) -> bool:
+        """Whether it ended without an error; ValueError while it is not ready."""
+        if not self.ready():
+            raise ValueError(f"{self!r} not ready")
+        return self._outcome is not None and self._outcome.ok
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until it is ready, or that many seconds."""
+        self._event.wait(timeout)
+
+    def get(self, timeout: float | None = None) -> Any:
+        """The value, or the error raised; ``multiprocessing.TimeoutError`` after that many seconds."""
+        self.wait(timeout)
+        if self._outcome is None or not self.ready():
+            raise PoolTimeoutError
+        return self._outcome.result()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Await the value in a coroutine, without a thread that waits."""
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+        with self._lock:
+            self._wakers.append(lambda: loop.call_soon_threadsafe(done.set))
+            if self._event.is_set():
+                done.set()
+        yield from done.wait().__await__()
+        return self.get()
+
+    def _set(self, outcome: Outcome) -> None:
+        with self._lock:
+            if self._outcome is not None:
+                return
+            self._outcome = outcome
+        try:
+            if outcome.ok and self._callback:
+                self._callback(outcome.value)
+            if not outcome.ok and self._error_callback:
+                self._error_callback(outcome.error())
+        except Exception:
+            # The standard library's thread would die of it, and every result with it.
+            logger.exception("a callback failed")
+        finally:
+            with self._lock:
+                self._event.set()
+                wakers, self._wakers = self._wakers, []
+            for wake in wakers:
+                wake()
+
+    # What the pool calls.
+
+    def _starting(self, call_id: str, message: bytes) -> bool:
+        return True
+
+    def _receive(self, first: int, items: int, outcomes: list[Outcome]) -> None:
+        self._set(outcomes[0])
+
+    def _fail(self, error: BaseException, at: int = 0) -> None:
+        self._set(Outcome(False, error))
+
+    def _complete(self, count: int) -> None:
+        pass
+
+    def _room(self) -> int:
+        return _BATCH
+
+
+class MapResult(AsyncResult):
+    """``multiprocessing.pool.MapResult``: the list that a `map` will have become."""
+
+    def __init__(
+        self, length: int, chunks: int, callback: Callback, error_callback: Callback
+    ) -> None:
+        super().__init__(callback, error_callback)
+        self._values: list[Any] = [None] * length
+        self._chunks_left = chunks
+        self._first_error: Outcome | None = None
+        if not chunks:
+            # As in the standard library, an empty map is ready at once and calls nothing back.
+            self._outcome = Outcome(True, [])
+            self._event.set()
+
+    def _receive(self, first: int, items: int, outcomes: list[Outcome]) -> None:
+        with self._lock:
+            for index, outcome in enumerate(outcomes, start=first):
+                if outcome.ok:
+                    self._values[index] = outcome.value
+                elif self._first_error is None:
+                    self._first_error = outcome
+            self._chunks_left -= 1
+            ready = self._chunks_left == 0
+        if ready:
+            self._set(self._first_error or Outcome(True, self._values))
+
+
+class IMapIterator:
+    """``multiprocessing.pool.IMapIterator``: values as they come, with ``next(timeout)``."""
+
+    def __init__(self, pool: Pool, ahead: int, *, ordered: bool) -> None:
+        self._pool = pool
+        self._ordered = ordered
+        self._ahead = ahead
+        self._changed = threading.Condition()
+        self._items: collections.deque[Outcome] = collections.deque()
+        self._early: dict[int, list[Outcome]] = {}
+        self._next_index = 0
+        self._length: int | None = None
+        self._taken = 0  # chunks that the feeder took
+        self._arrived = 0  # items that arrived
+        self._unread_chunks: collections.deque[int] = collections.deque()
+        self._done_chunks = 0  # chunks that the consumer has read
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def next(self, timeout: float | None = None) -> Any:
+        """The next value; ``multiprocessing.TimeoutError`` if it takes longer than that."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            while not self._items:
+                if self._length is not None and self._arrived >= self._length and not self._early:
+                    raise StopIteration
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise PoolTimeoutError
+                self._changed.wait(left)
+            outcome = self._items.popleft()
+            self._count_read()
+        self._pool._wake()
+        return outcome.result()
+
+    __next__ = next
+
+    def _count_read(self) -> None:
+        self._unread_chunks[0] -= 1
+        if self._unread_chunks[0] == 0:
+            self._unread_chunks.popleft()
+            self._done_chunks += 1
+
+    # What the pool calls.
+
+    def _starting(self, call_id: str, message: bytes) -> bool:
+        return True
+
+    def _receive(self, first: int, items: int, outcomes: list[Outcome]) -> None:
+        # An error of the whole chunk (its worker lost, Redis away) stands for each item.
+        if len(outcomes) < items:
+            outcomes = outcomes + [outcomes[-1]] * (items - len(outcomes))
+        with self._changed:
+            self._arrived += len(outcomes)
+            if not self._ordered:
+                self._append(outcomes)
+            else:
+                self._early[first] = outcomes
+                while self._next_index in self._early:
+                    ready = self._early.pop(self._next_index)
+                    self._next_index += len(ready)
+                    self._append(ready)
+            self._changed.notify_all()
+
+    def _append(self, outcomes: list[Outcome]) -> None:
+        self._items.extend(outcomes)
+        self._unread_chunks.append(len(outcomes))
+
+    def _fail(self, error: BaseException, at: int | None = None) -> None:
+        """The iterable raised, or the pool ended: the error stands after what was taken."""
+        with self._changed:
+            if at is None:  # terminated: what is missing will never come
+                self._early.clear()
+                self._append([Outcome(False, error)])
+                self._arrived = self._length = 0
+            else:
+                self._early[at] = [Outcome(False, error)]
+                self._length = at + 1
+                self._arrived += 1
+                if not self._ordered or self._next_index == at:
+                    self._append(self._early.pop(at))
+                    self._next_index = at + 1
+            self._changed.notify_all()
+
+    def _complete(self, count: int) -> None:
+        with self._changed:
+            self._length = count
+            self._changed.notify_all()
+
+    def _room(self) -> int:
+        return self._ahead - (self._taken - self._done_chunks)
+
+
+class _Chunk:
+    """One call: consecutive items, encoded."""
+
+    __slots__ = ("argsrepr", "first", "function", "items", "kwargsrepr", "payload")
+
+    def __init__(
+        self, first: int, items: int, function: str, payload: bytes, argsrepr: str, kwargsrepr: str
+    ) -> None:
+        self.first = first
+        self.items = items
+        self.function = function
+        self.payload = payload
+        self.argsrepr = argsrepr
+        self.kwargsrepr = kwargsrepr
+
+
+class _Job:
+    """What one method call asked for: its chunks still to send, and where outcomes go."""
+
+    def __init__(
+        self,
+        chunks: "list[_Chunk] | Iterator[_Chunk]",
+        result: "AsyncResult | IMapIterator | Any",
+        function: str,
+        *,
+        lazy: bool = False,
+    ) -> None:
+        self._left = None if isinstance(chunks, Iterator) else len(chunks)
+        self._chunks = iter(chunks)
+        self.result = result
+        self.function = function
+        self.lazy = lazy  # `imap`: goes on after an error, its iterable read as results are
+        self.exhausted = False
+        self.taken = 0  # items
+
+    def take(self, at_most: int) -> tuple[list[_Chunk], Exception | None]:
+        """The next chunks, and the error if the caller's iterable raised one."""
+        chunks: list[_Chunk] = []
+        try:
+            # One by one: what came before an error is still sent.
+            for chunk in itertools.islice(self._chunks, at_most):
+                chunks.append(chunk)
+        except Exception as error:
+            self.exhausted = True
+            return self._count(chunks), error
+        if self._left is None:
+            self.exhausted = len(chunks) < at_most
+        else:
+            self._left -= len(chunks)
+            self.exhausted = self._left == 0
+        return self._count(chunks), None
+
+    def _count(self, chunks: list[_Chunk]) -> list[_Chunk]:
+        self.taken += sum(chunk.items for chunk in chunks)
+        if isinstance(self.result, IMapIterator):
+            self.result._taken += len(chunks)
+        return chunks
+
+
+def _options(
+    kind: PoolKind, initializer: Function | None, initargs: tuple[Any, ...]
+) -> dict[str, Any]:
+    """What goes with every call of a pool; AssertionError where the pool could only dead-lock."""
+    options: dict[str, Any] = {}
+    around = context.current()
+    if around is not None:
+        if kind.value in around.kinds:
+            # Every place of that kind may be taken by tasks that wait as this one would.
+            raise AssertionError(
+                f"a task on {' → '.join(around.kinds)} cannot open a pool on {kind.value}: "
+                "it would wait for the places that such tasks hold; choose another kind"
+            )
+        options["kinds"] = around.kinds
+    if current().output != "off":
+        options["output"] = True
+    if initializer is not None:
+        calls.name_of(initializer)  # refuse a lambda here
+        options["setup"] = codec.dumps(
+            [uuid.uuid4().hex, initializer, list(initargs)], what="the initializer's arguments"
+        )
+    return options
+
+
+def _chunks(func: Function, mode: Mode, items: Iterable[Any], size: int) -> Iterator[_Chunk]:
+    iterator = iter(items)
+    first = 0
+    while batch := list(itertools.islice(iterator, size)):
+        yield _Chunk(first, len(batch), *_encode(func, mode, batch))
+        first += len(batch)
+
+
+def _encode(func: Function, mode: Mode, items: list[Any]) -> tuple[str, bytes, str, str]:
+    name, payload = calls.encode_call(func, mode, items)
+    return name, payload, *calls.arguments_repr(mode, items)

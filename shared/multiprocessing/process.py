@@ -1,0 +1,418 @@
+"""``multiprocessing.process``: a function that runs on a worker, with a pid and an exit code.
+
+Differences from the standard library: a process takes a place of its pool and waits in the
+queue until one is free; `pid` waits for that moment. Every process ends when its parent is
+gone, daemonic or not. On threads there is nothing to terminate, and that is said.
+"""
+
+import atexit
+import itertools
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from shared import calls, codec, context, presence, publishing, results
+from shared.app import app
+from shared.calls import Mode
+from shared.errors import DaySixError
+from shared.pools import PoolKind
+from shared.settings import current
+
+__all__ = ["Process", "active_children", "current_process", "parent_process"]
+
+_counter = itertools.count(1)
+_children: "set[Process]" = set()
+_WATCH_S = presence.LEASE_S / 2
+
+
+class Process:
+    """``multiprocessing.Process`` on a worker of the given kind."""
+
+    def __init__(
+        self,
+        group: None = None,
+        target: Callable[..., Any] | None = None,
+        name: str | None = None,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        daemon: bool | None = None,
+        kind: PoolKind | str = PoolKind.PREFORK,
+    ) -> None:
+        if group is not None:
+            raise AssertionError("group argument must be None for now")
+        self._target = target
+        self._args = tuple(args)
+        self._kwargs = dict(kwargs or {})
+        self._kind = PoolKind(kind)
+        self._name = str(name) if name else f"{type(self).__name__}-{next(_counter)}"
+        self._daemon = bool(daemon) if daemon is not None else current_process().daemon
+        self._remote: _Remote | None = None
+        self._closed = False
+
+    def run(self) -> None:
+        """Call the target; a subclass overrides it."""
+        if self._target:
+            self._target(*self._args, **self._kwargs)
+
+    def start(self) -> None:
+        """Send it to a worker; AssertionError when it was started before."""
+        self._check_closed()
+        if self._remote is not None:
+            raise AssertionError("cannot start a process twice")
+        around = context.current()
+        if around is not None and around.daemon:
+            raise AssertionError("daemonic processes are not allowed to have children")
+        if type(self).run is not Process.run:
+            self._remote = _Remote(self, self.run, ((), {}))
+        elif self._target is None:
+            raise ValueError("a process needs a target, or a run method of its own")
+        else:
+            self._remote = _Remote(self, self._target, (self._args, self._kwargs))
+        _children.add(self)
+        _end_at_exit()
+
+    def terminate(self) -> None:
+        """End it with SIGTERM; NotImplementedError on threads."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it with SIGKILL; NotImplementedError on threads."""
+        self._end(signal.SIGKILL)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it ends, or that many seconds."""
+        self._check_closed()
+        self._started("join").ended.wait(timeout)
+        self._reap()
+
+    def is_alive(self) -> bool:
+        """Whether it was started and has not ended."""
+        self._check_closed()
+        if self._remote is None:
+            return False
+        alive = not self._remote.ended.is_set()
+        self._reap()
+        return alive
+
+    def close(self) -> None:
+        """Let go of it; ValueError while it runs."""
+        if self._remote is not None and not self._remote.ended.is_set():
+            raise ValueError(
+                "Cannot close a process while it is still running. "
+                "You should first call join() or terminate()."
+            )
+        if self._remote is not None:
+            self._remote.close()
+        _children.discard(self)
+        self._closed = True
+
+    @property
+    def name(self) -> str:
+        """What it is called; also in its own output with ``OUTPUT=prefixed``."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise AssertionError("name must be a string")
+        self._name = name
+
+    @property
+    def daemon(self) -> bool:
+        """Whether it is ended, not joined, when its parent exits."""
+        return self._daemon
+
+    @daemon.setter
+    def daemon(self, daemonic: bool) -> None:
+        if self._remote is not None:
+            raise AssertionError("process has already started")
+        self._daemon = bool(daemonic)
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id on its host, None before `start`; waits until a worker has taken it."""
+        self._check_closed()
+        return None if self._remote is None else self._remote.whereabouts().get("pid")
+
+    ident = pid
+
+    @property
+    def host(self) -> str | None:
+        """The host (container) on which it runs; waits as `pid` does."""
+        self._check_closed()
+        return None if self._remote is None else self._remote.whereabouts().get("host")
+
+    @property
+    def exitcode(self) -> int | None:
+        """0, what it gave to `sys.exit`, 1 for an error, minus N for signal N; None while it runs."""
+        self._check_closed()
+        if self._remote is None:
+            return None
+        self._reap()
+        return self._remote.exitcode
+
+    @property
+    def sentinel(self) -> int:
+        """A file descriptor that is readable once it has ended, for `connection.wait`."""
+        self._check_closed()
+        if self._remote is None:
+            raise ValueError("process not started")
+        return self._remote.sentinel()
+
+    @property
+    def authkey(self) -> bytes:
+        """Not used: Redis' own password guards everything."""
+        return b""
+
+    def __repr__(self) -> str:
+        if self._closed:
+            status = "closed"
+        elif self._remote is None:
+            status = "initial"
+        elif self._remote.exitcode is None:
+            status = "started"
+        else:
+            status = f"stopped exitcode={self._remote.exitcode}"
+        daemon = " daemon" if self._daemon else ""
+        return f"<{type(self).__name__} name={self._name!r} parent={os.getpid()} {status}{daemon}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A subclass's own attributes travel to its run(); what binds it to this process stays.
+        bound: dict[str, Any] = {"_remote": None, "_target": None, "_args": (), "_kwargs": {}}
+        return {**self.__dict__, **bound, "_kind": self._kind.value}
+
+    def _end(self, signum: signal.Signals) -> None:
+        self._check_closed()
+        self._started(signum.name).end(signum)
+
+    def _started(self, what: str) -> "_Remote":
+        if self._remote is None:
+            raise AssertionError(f"can only {what} a started process")
+        return self._remote
+
+    def _reap(self) -> None:
+        if self._remote is not None and self._remote.ended.is_set():
+            _children.discard(self)
+
+    def _check_closed(self) -> None:
+        if self._closed:
+            raise ValueError("process object is closed")
+
+
+class _Remote:
+    """The running side of a process: its call, where it is, how it ended."""
+
+    def __init__(self, process: Process, function: Callable[..., Any], item: Any) -> None:
+        self._process = process
+        self.ended = threading.Event()
+        self.exitcode: int | None = None
+        self._started = threading.Event()
+        self._where: dict[str, Any] = {}
+        self._pipe: tuple[int, int] | None = None
+        self._lock = threading.Lock()
+        self._call_id = str(uuid.uuid4())
+        self._kind = process._kind
+        name, payload = calls.encode_call(function, Mode.APPLY, [item])
+        options: dict[str, Any] = {
+            "process": {"name": process.name, "daemon": process.daemon, "parent": _describe_me()},
+        }
+        if current().output != "off":
+            options["output"] = True
+        around = context.current()
+        if around is not None:
+            options["kinds"] = around.kinds
+            self._check_room()
+        inbox = results.inbox()
+        argsrepr, kwargsrepr = calls.arguments_repr(Mode.APPLY, [item])
+        template = publishing.Template(
+            calls.PROCESS, self._kind.value, serializer="msgpack", ignore_result=True
+        )
+        message = template.render(
+            self._call_id,
+            [payload, inbox.name, options],
+            {},
+            shadow=name,
+            argsrepr=argsrepr,
+            kwargsrepr=kwargsrepr,
+        )
+        inbox.expect(self._call_id, self._on_reply, name=process.name, on_news=self._on_news)
+        try:
+            publishing.push(self._kind.value, [message])
+        except BaseException:
+            inbox.forget(self._call_id)
+            raise
+        threading.Thread(target=self._watch, name="process-watch", daemon=True).start()
+
+    def whereabouts(self) -> dict[str, Any]:
+        """Pid and host; waits until they are known or it has ended."""
+        self._started.wait()
+        return self._where
+
+    def end(self, signum: signal.Signals) -> None:
+        """Withdraw it if it waits, end it if it runs."""
+        if self.ended.is_set():
+            return
+        if self._kind is PoolKind.THREADS and self._started.is_set():
+            raise NotImplementedError(
+                "a thread cannot be terminated from outside: let the function look at an Event, "
+                "or run it on prefork"
+            )
+        # The worker that has it ends it; one that takes it later skips it.
+        app.control.revoke(self._call_id, terminate=True, signal=signum.name)
+        if not self._started.is_set() or self._kind is PoolKind.GEVENT:
+            self._finish(-signum)
+
+    def sentinel(self) -> int:
+        """The readable end of a pipe whose other end closes when it ends."""
+        with self._lock:
+            if self._pipe is None:
+                self._pipe = os.pipe()
+                if self.ended.is_set():
+                    os.close(self._pipe[1])
+            return self._pipe[0]
+
+    def close(self) -> None:
+        """Close the sentinel."""
+        with self._lock:
+            if self._pipe is not None:
+                os.close(self._pipe[0])
+                self._pipe = None
+
+    def _on_news(self, payload: bytes) -> None:
+        self._where = codec.loads(payload)
+        self._started.set()
+
+    def _on_reply(self, reply: bytes | Exception) -> None:
+        if isinstance(reply, Exception):
+            print(f"{self._process.name}: {reply}", file=sys.stderr)
+            self._finish(1)
+            return
+        outcome = calls.decode_outcomes(reply)[0]
+        if outcome.ok:
+            self._finish(outcome.value)
+            return
+        # Not ended by itself: by a signal, or refused by the worker.
+        named = re.search(r"\b(SIG[A-Z]+)\b", str(outcome.value))
+        if named and named[1] in signal.Signals.__members__:
+            self._finish(-signal.Signals[named[1]])
+        else:
+            print(f"{self._process.name}: {outcome.value}", file=sys.stderr)
+            self._finish(1)
+
+    def _finish(self, code: int) -> None:
+        results.inbox().forget(self._call_id)
+        with self._lock:
+            if self.exitcode is None:
+                self.exitcode = code
+                self.ended.set()
+                self._started.set()
+                if self._pipe is not None:
+                    os.close(self._pipe[1])
+
+    def _watch(self) -> None:
+        """Notice a worker that died with its process: nobody is left to answer."""
+        while not self.ended.wait(_WATCH_S):
+            if not self._where:
+                continue
+            try:
+                alive = {worker.name for worker in presence.workers()}
+            except DaySixError:
+                continue  # Redis is away: nobody can tell
+            if self._where["node"] not in alive:
+                self._finish(-signal.SIGKILL)
+
+    def _check_room(self) -> None:
+        workers = [w for w in presence.workers() if w.pool == self._kind.value]
+        if sum(w.concurrency - w.running for w in workers) <= 0:
+            raise DaySixError(
+                f"a task cannot start a process on {self._kind.value}: every place is taken, "
+                "and one that waits for it would never end; start more workers or choose another kind"
+            )
+
+
+class _Here:
+    """The process that a task runs in, or the one that started it, as the task sees them."""
+
+    def __init__(self, name: str, pid: int, *, daemon: bool, reply_to: str = "") -> None:
+        self.name = name
+        self.pid = self.ident = pid
+        self.daemon = daemon
+        self._reply_to = reply_to
+
+    def is_alive(self) -> bool:
+        """Whether it still renews its lease."""
+        from shared.store import store
+
+        return not self._reply_to or bool(store().exists(self._reply_to))
+
+    def __repr__(self) -> str:
+        return f"<Process name={self.name!r} pid={self.pid}>"
+
+
+def current_process() -> Any:
+    """The process that is running: in a task the remote one, else the standard library's."""
+    around = context.current()
+    if around is None:
+        return multiprocessing.current_process()
+    started = around.options.get("process")
+    name = started["name"] if started else f"{around.kind}-worker"
+    return _Here(name, os.getpid(), daemon=around.daemon)
+
+
+def parent_process() -> Any:
+    """The process that started the running one; None in the main process."""
+    around = context.current()
+    if around is None:
+        return multiprocessing.parent_process()
+    parent = around.options.get("process", {}).get("parent") or {"name": "caller", "pid": 0}
+    return _Here(parent["name"], parent["pid"], daemon=False, reply_to=around.reply_to)
+
+
+def active_children() -> list[Process]:
+    """The processes that this one started and that have not ended."""
+    return [process for process in list(_children) if process.is_alive()]
+
+
+def _describe_me() -> dict[str, Any]:
+    return {"name": current_process().name, "pid": os.getpid()}
+
+
+_registered = False
+
+
+def _end_at_exit() -> None:
+    global _registered  # noqa: PLW0603 - once per process, as atexit is
+    if not _registered:
+        _registered = True
+        atexit.register(_leave_no_children)
+
+
+def _leave_no_children() -> None:
+    """As the standard library at exit: daemons are ended, the others joined.
+
+    After Ctrl-C all are ended: the terminal would have sent them the signal too.
+    """
+    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
+    for process in active_children():
+        if process.daemon or interrupted:
+            try:
+                process.terminate()
+            except NotImplementedError:
+                continue  # a thread: it ends with this process's lease
+    for process in active_children():
+        if process._kind is not PoolKind.THREADS or not (process.daemon or interrupted):
+            process.join()
+
+
+def _forget_children() -> None:
+    _children.clear()
+
+
+os.register_at_fork(after_in_child=_forget_children)
