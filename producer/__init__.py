@@ -1,0 +1,1 @@
+"""The command line: check input, enqueue, print."""

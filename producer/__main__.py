@@ -1,0 +1,415 @@
+"""The `producer` command."""
+
+import json as jsonlib
+import sys
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from shared.pools import PoolKind
+
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="producer",
+    help="Send tasks to the workers, watch them, and run the tutorial's rows on them.",
+    add_completion=False,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+@app.callback()
+def show_help(context: typer.Context) -> None:
+    """Send tasks to the workers, watch them, and run the tutorial's rows on them."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main() -> None:
+    """Run a command; a foreseen failure is one line on stderr, never a traceback."""
+    from typer.exceptions import Abort, TyperException
+
+    from producer.arguments import WrongUsage
+    from shared.errors import DaySixError, SettingsError
+
+    try:
+        status = app(standalone_mode=False)
+    except WrongUsage as error:
+        _stop(error, WRONG_USAGE)
+    except SettingsError as error:
+        _stop(error, WRONG_USAGE)
+    except DaySixError as error:
+        _stop(error, FAILED)
+    except TyperException as error:
+        line = error.format_message().partition("\n")[0].replace("Value error, ", "")
+        _stop(line, error.exit_code)
+    except (Abort, KeyboardInterrupt):
+        _stop("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(FAILED)
+    else:
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+@app.command(
+    epilog="""Examples:
+
+  producer tour
+
+  producer tour --json | jq '.[] | select(.ok | not)'
+"""
+)
+def tour(json: Json = False) -> None:
+    """Run the tutorial's rows, locally and on the cluster, side by side."""
+    import os
+
+    # The table is the output here; what the tasks print would stand between its lines.
+    os.environ.setdefault("OUTPUT", "off")
+    from rich.console import Console
+    from rich.table import Table
+
+    from producer import tour as rows
+    from shared.store import foreseen, store
+
+    with foreseen():
+        store().ping()
+    reports = []
+    progress = Console(stderr=True)
+    for row in rows.ROWS:
+        with progress.status(f"{row.name}: {row.shows}"):
+            reports.append(rows.run(row))
+    if json:
+        _print_json([report.as_dict() for report in reports])
+    else:
+        table = Table("row", "what it shows")
+        for title in ("local", "cluster", "pids"):
+            table.add_column(title, justify="right")
+        table.add_column("ok")
+        for report in reports:
+            table.add_row(
+                report.row,
+                report.shows,
+                f"{report.local_s:.1f} s",
+                f"{report.cluster_s:.1f} s",
+                str(report.pids),
+                "ok" if report.ok else "[red]FAILED[/]",
+            )
+        Console().print(table)
+        for report in reports:
+            if report.problem:
+                print(f"{report.row}: {report.problem}", file=sys.stderr)
+    if not all(report.ok for report in reports):
+        raise typer.Exit(FAILED)
+
+
+@app.command(
+    epilog="""Examples:
+
+  producer tasks
+
+  producer tasks --json
+"""
+)
+def tasks(json: Json = False) -> None:
+    """List the tasks that can be sent: signature, usual pool, one line of help."""
+    from producer.arguments import describe
+    from shared.tasks import CONTRACTS
+
+    if json:
+        _print_json(
+            [
+                {"name": c.name, "signature": describe(c), "pool": c.pool.value, "help": c.help}
+                for c in CONTRACTS.values()
+            ]
+        )
+        return
+    width = max(len(describe(contract)) for contract in CONTRACTS.values())
+    for contract in CONTRACTS.values():
+        print(f"{describe(contract):{width}}  {contract.pool.value:8} {contract.help}")
+
+
+@app.command(
+    epilog="""Examples:
+
+  producer send printcount 3 --wait
+
+  producer send sleep 0 --count 100000 --pool gevent
+
+  producer send count_steps --kwargs '{"label": "b", "steps": 3}' --countdown 10
+
+  producer send sleep -- -1        (a word that starts with a minus)
+"""
+)
+def send(
+    task: Annotated[str, typer.Argument(help="A task that `producer tasks` lists.")],
+    args: Annotated[list[str] | None, typer.Argument(help="Its arguments, in order.")] = None,
+    kwargs: Annotated[str, typer.Option(help="More arguments, as a JSON object.")] = "{}",
+    pool: Annotated[
+        PoolKind | None, typer.Option(help="Where it runs; by default the task's usual pool.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many times.")] = 1,
+    countdown: Annotated[
+        float | None, typer.Option(min=0, help="Seconds before it may run.")
+    ] = None,
+    expires: Annotated[
+        float | None, typer.Option(min=0, help="Seconds after which it no longer runs.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the results.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="Seconds to wait for results, at most.")
+    ] = None,
+    when_full: Annotated[
+        str, typer.Option(help="At QUEUE_LIMIT: wait, or stop.", metavar="wait|stop")
+    ] = "wait",
+    json: Json = False,
+) -> None:
+    """Trigger a task, once or many times."""
+    from producer import arguments, sending
+
+    if when_full not in ("wait", "stop"):
+        raise arguments.WrongUsage(f"--when-full {when_full!r} is neither wait nor stop")
+    contract = arguments.find(task)
+    positional, keywords = arguments.parse(contract, args or [], kwargs)
+    order = sending.Order(
+        contract=contract,
+        args=positional,
+        kwargs=keywords,
+        pool=pool or contract.pool,
+        count=count,
+        countdown_s=countdown,
+        expires_s=expires,
+        wait_for_room=when_full == "wait",
+        keep_ids=wait,
+    )
+    sent = _send_with_progress(order)
+    if sending.nobody_listens(order.pool):
+        _say(f"no {order.pool.value} worker is alive: what was sent waits in its queue")
+    if wait:
+        _wait_and_print(order, sent.ids, timeout, json)
+    elif json:
+        _print_json(
+            {
+                "task": contract.name,
+                "pool": order.pool.value,
+                "count": sent.count,
+                "seconds": round(sent.seconds, 3),
+                "ids": sent.ids[: sending.IDS_KEPT],
+            }
+        )
+    elif sent.count == 1:
+        print(f"queued {contract.name} on {order.pool.value}: {sent.ids[0]}")
+    else:
+        print(
+            f"queued {sent.count:,} {contract.name} on {order.pool.value} "
+            f"in {sent.seconds:.1f} s ({sent.rate:,.0f} a second)"
+        )
+
+
+@app.command(
+    epilog="""Examples:
+
+  producer status
+
+  producer status --watch
+
+  producer status --json | jq '.[].queued'
+"""
+)
+def status(
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it anew each second, until Ctrl-C.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show each pool: workers, concurrency, running, queued, done, failed."""
+    import time
+
+    from rich.console import Console
+    from rich.live import Live
+
+    from producer import status as states
+
+    if not watch:
+        if json:
+            _print_json([asdict(state) for state in states.read()])
+        else:
+            Console().print(states.table(states.read()))
+        return
+    if json:
+        while True:
+            print(jsonlib.dumps([asdict(state) for state in states.read()]), flush=True)
+            time.sleep(1)
+    with Live(states.table(states.read()), auto_refresh=False) as live:
+        while True:
+            time.sleep(1)
+            live.update(states.table(states.read()), refresh=True)
+
+
+@app.command(
+    epilog="""Examples:
+
+  producer result 2f1c0b7e-6f0e-4b8e-9a53-0d1c6c2f1a77
+
+  producer result 2f1c0b7e-6f0e-4b8e-9a53-0d1c6c2f1a77 --json
+"""
+)
+def result(
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="What `producer send` printed.")],
+    json: Json = False,
+) -> None:
+    """Show what became of a task; exit 1 when it failed."""
+    from producer import outcomes
+
+    outcome = outcomes.look_up(task_id)
+    if json:
+        _print_json(asdict(outcome))
+    else:
+        print(outcome)
+    if outcome.state in outcomes.FAILURES:
+        raise typer.Exit(FAILED)
+
+
+@app.command(
+    epilog="""Example:
+
+  producer cancel 2f1c0b7e-6f0e-4b8e-9a53-0d1c6c2f1a77
+"""
+)
+def cancel(
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="What `producer send` printed.")],
+    json: Json = False,
+) -> None:
+    """Withdraw a task: skip it if it is queued, end it if it runs (not on threads)."""
+    from producer import outcomes
+
+    said = outcomes.cancel(task_id)
+    if json:
+        _print_json({"id": task_id, "cancelled": said})
+    else:
+        print(said)
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="""Examples:
+
+  producer stack
+
+  producer stack -- producer tour
+
+  TASK_MODULES=mymodule producer stack -- python my_script.py
+""",
+)
+def stack(
+    command: Annotated[
+        list[str] | None, typer.Argument(help="Run this with the stack's environment, then stop.")
+    ] = None,
+    flower_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Flower's port; by default a free one.")
+    ] = None,
+    stay_on_tty: Annotated[
+        bool, typer.Option("--stay-on-tty", help="On a terminal, stay after COMMAND until Ctrl-C.")
+    ] = False,
+) -> int:
+    """Start Redis, the three workers and Flower as local processes, without Docker."""
+    from producer import stack as local
+
+    return local.run(
+        command or [], flower_port=flower_port, stay=stay_on_tty and sys.stdout.isatty()
+    )
+
+
+def _send_with_progress(order: Any) -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from producer import sending
+
+    class Rate(TextColumn):
+        def __init__(self) -> None:
+            super().__init__("")
+
+        def render(self, task: Any) -> Any:
+            from rich.text import Text
+
+            return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal or order.count <= sending.BATCH,
+    )
+    with bar:
+        line = bar.add_task(f"queueing {order.contract.name}", total=order.count)
+        told = False
+
+        def on_full() -> None:
+            nonlocal told
+            if not told:
+                _say(f"queue {order.pool.value!r} is at its limit (QUEUE_LIMIT); waiting for room")
+                told = True
+
+        return sending.send(order, lambda pushed: bar.advance(line, pushed), on_full)
+
+
+def _wait_and_print(order: Any, ids: list[str], timeout: float | None, json: bool) -> None:
+    from rich.console import Console
+
+    from producer import outcomes, sending
+
+    failed = 0
+    try:
+        with Console(stderr=True).status(f"waiting for {len(ids):,} results"):
+            for task_id, meta in sending.outcomes(ids, timeout):
+                outcome = outcomes.from_meta(task_id, meta)
+                failed += outcome.state in outcomes.FAILURES
+                if json:
+                    print(jsonlib.dumps(asdict(outcome)))
+                elif len(ids) <= 20 or outcome.state in outcomes.FAILURES:
+                    print(outcome)
+    except TimeoutError:
+        _say(
+            f"no result within {timeout:g} s; the tasks go on (see producer result, producer status)"
+        )
+        raise typer.Exit(FAILED) from None
+    if len(ids) > 20 and not json:
+        print(f"{len(ids) - failed:,} succeeded, {failed:,} failed")
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _print_json(value: Any) -> None:
+    print(jsonlib.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _say(line: str) -> None:
+    print(f"producer: {line}", file=sys.stderr)
+
+
+def _stop(error: object, status: int) -> None:
+    if str(error):
+        _say(str(error))
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Enqueue a task many times, in batches, in bounded memory; wait for results if asked."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+
+from shared import presence, publishing
+from shared.app import app
+from shared.errors import QueueFull
+from shared.pools import PoolKind
+from shared.settings import current
+from shared.store import foreseen
+from shared.tasks import Contract
+
+BATCH = 500
+_ROOM_POLL_S = 0.25
+_RESULT_POLL_S = 0.05
+# More ids than this are neither kept nor printed: the memory stays bounded.
+IDS_KEPT = 1_000
+
+
+@dataclass
+class Order:
+    """What to send."""
+
+    contract: Contract
+    args: list[Any]
+    kwargs: dict[str, Any]
+    pool: PoolKind
+    count: int = 1
+    countdown_s: float | None = None
+    expires_s: float | None = None
+    wait_for_room: bool = True
+    keep_ids: bool = False
+
+
+@dataclass
+class Sent:
+    """What was sent."""
+
+    count: int = 0
+    seconds: float = 0.0
+    ids: list[str] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Tasks a second."""
+        return self.count / self.seconds if self.seconds else 0.0
+
+
+def send(order: Order, on_batch: Callable[[int], None], on_full: Callable[[], None]) -> Sent:
+    """Send it; `QueueFull` or an interruption leaves in the error what was sent before."""
+    template = publishing.Template(
+        order.contract.name,
+        order.pool.value,
+        countdown=order.countdown_s,
+        expires=order.expires_s,
+    )
+    sent = Sent()
+    started = time.monotonic()
+    limit = current().queue_limit
+    while sent.count < order.count:
+        ids = [str(uuid.uuid4()) for _ in range(min(BATCH, order.count - sent.count))]
+        messages = [template.render(task_id, order.args, order.kwargs) for task_id in ids]
+        while messages:
+            pushed = publishing.push(order.pool.value, messages, limit=limit)
+            if pushed == 0:
+                if not order.wait_for_room:
+                    raise QueueFull(order.pool.value, limit, sent.count)
+                on_full()
+                time.sleep(_ROOM_POLL_S)
+                continue
+            sent.count += pushed
+            if order.keep_ids or len(sent.ids) < IDS_KEPT:
+                sent.ids += ids[:pushed]
+            messages, ids = messages[pushed:], ids[pushed:]
+            sent.seconds = time.monotonic() - started
+            on_batch(pushed)
+    return sent
+
+
+def nobody_listens(pool: PoolKind) -> bool:
+    """Whether no worker of that pool is alive, so that tasks would only wait."""
+    return not any(worker.pool == pool.value for worker in presence.workers())
+
+
+def outcomes(ids: list[str], timeout_s: float | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each task's id and stored result, as they come; ``TimeoutError`` when time runs out."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    for start in range(0, len(ids), BATCH):
+        left = None if deadline is None else max(deadline - time.monotonic(), 0.01)
+        try:
+            with foreseen():
+                yield from app.backend.get_many(
+                    ids[start : start + BATCH], timeout=left, interval=_RESULT_POLL_S
+                )
+        except CeleryTimeoutError as error:
+            raise TimeoutError(str(error)) from None

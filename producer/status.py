@@ -1,0 +1,70 @@
+"""What the service is doing: per pool workers, concurrency, running, queued, done, failed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kombu.transport.redis import Channel
+
+from shared import presence
+from shared.pools import PoolKind
+from shared.store import foreseen, store
+
+
+@dataclass(frozen=True)
+class PoolStatus:
+    """One pool at this moment."""
+
+    pool: str
+    workers: int
+    concurrency: int
+    running: int
+    queued: int
+    done: int
+    failed: int
+
+
+def read() -> list[PoolStatus]:
+    """The state of each pool; `BrokerUnavailable` when Redis does not answer."""
+    workers = presence.workers()
+    with foreseen():
+        pipe = store().pipeline(transaction=False)
+        pipe.hgetall("counts")
+        for kind in PoolKind:
+            for key in queue_keys(kind.value):
+                pipe.llen(key)
+        counts, *lengths = pipe.execute()
+    numbers = {key.decode(): int(value) for key, value in counts.items()}
+    per_queue = len(Channel.priority_steps)
+    states = []
+    for index, kind in enumerate(PoolKind):
+        mine = [worker for worker in workers if worker.pool == kind.value]
+        states.append(
+            PoolStatus(
+                pool=kind.value,
+                workers=len(mine),
+                concurrency=sum(worker.concurrency for worker in mine),
+                running=sum(worker.running for worker in mine),
+                queued=sum(lengths[index * per_queue : (index + 1) * per_queue]),
+                done=numbers.get(f"{kind.value}:done", 0),
+                failed=numbers.get(f"{kind.value}:failed", 0),
+            )
+        )
+    return states
+
+
+def queue_keys(queue: str) -> list[str]:
+    """The lists of a queue: kombu keeps one for each step of priority."""
+    return [f"{queue}{Channel.sep}{step}" if step else queue for step in Channel.priority_steps]
+
+
+def table(states: list[PoolStatus]) -> Any:
+    """The states as a table for a terminal."""
+    from rich.table import Table
+
+    shown = Table()
+    for title in PoolStatus.__dataclass_fields__:
+        shown.add_column(title, justify="left" if title == "pool" else "right")
+    for state in states:
+        name, *numbers = (getattr(state, title) for title in PoolStatus.__dataclass_fields__)
+        shown.add_row(name, *(f"{number:,}" for number in numbers))
+    return shown

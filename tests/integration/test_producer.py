@@ -1,0 +1,279 @@
+"""The `producer` command against real workers, as a user types it."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+import uuid
+
+import psutil
+import pytest
+import redis
+
+from shared.pools import PoolKind
+
+PRODUCER = [sys.executable, "-m", "producer"]
+
+
+def producer(*words, **environment):
+    return subprocess.run(
+        [*PRODUCER, *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture
+def idle_redis(stack):
+    """The stack's Redis in a database that no worker consumes: what is sent stays countable."""
+    url = os.environ["REDIS_URL"].rsplit("/", 1)[0] + "/9"
+    client = redis.Redis.from_url(url)
+    client.flushdb()
+    yield url, client
+    client.flushdb()
+
+
+@pytest.mark.parametrize("pool", list(PoolKind))
+def test_a_task_runs_on_the_pool_that_was_asked_for(stack, pool):
+    done = producer("send", "sleep", "0", "--pool", pool.value, "--wait", "--json", "--timeout", "30")
+
+    outcome = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert outcome["state"] == "SUCCESS"
+    assert outcome["worker"].startswith(f"{pool.value}@")
+
+
+def test_a_failing_task_ends_with_its_error_and_exit_1(stack):
+    done = producer("send", "fail", "boo", "--wait", "--timeout", "30")
+
+    assert done.returncode == 1
+    assert "ValueError: boo" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "names"),
+    [
+        (["send", "printcount", "abc"], 2, ["count='abc'", "integer"]),
+        (["send", "printcount", "1", "--pool", "fork"], 2, ["'fork'", "prefork", "threads", "gevent"]),
+        (["send", "printcount", "1", "--count", "-1"], 2, ["--count", "1"]),
+        (["send", "prntcount", "1"], 2, ["'prntcount'", "printcount"]),
+        (["send"], 2, ["task"]),
+        (["send", "sleep", "1", "--when-full", "maybe"], 2, ["'maybe'", "wait", "stop"]),
+        (["result", "abc"], 2, ["'abc'"]),
+        (["nonsense"], 2, ["'nonsense'"]),
+        (["status", "--nonsense"], 2, ["--nonsense"]),
+    ],
+)
+def test_wrong_usage_is_one_line_exit_2_and_nothing_enqueued(idle_redis, words, status, names):
+    url, client = idle_redis
+    started = time.monotonic()
+
+    done = producer(*words, REDIS_URL=url)
+
+    assert done.returncode == status
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert all(name in done.stderr for name in names)
+    assert client.keys("*") == []
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["send", "printcount", "1"],
+        ["status"],
+        ["tour"],
+        ["result", str(uuid.uuid4())],
+        ["cancel", str(uuid.uuid4())],
+    ],
+)
+@pytest.mark.parametrize("trouble", ["down", "wrong password", "wrong host"])
+def test_a_redis_that_cannot_be_used_is_one_line_exit_1_and_no_password(stack, words, trouble):
+    right = os.environ["REDIS_URL"]
+    url = {
+        "down": "redis://:topsecret@127.0.0.1:1/0",
+        "wrong password": re.sub(r":[^:@/]*@", ":topsecret@", right),
+        "wrong host": "redis://:topsecret@no-such-host.invalid:6379/0",
+    }[trouble]
+    started = time.monotonic()
+
+    done = producer(*words, REDIS_URL=url)
+
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Redis at" in done.stderr
+    assert "topsecret" not in done.stderr + done.stdout
+    assert time.monotonic() - started < 5
+
+
+def test_many_tasks_are_all_enqueued_in_kombus_own_format(idle_redis):
+    url, client = idle_redis
+
+    done = producer("send", "sleep", "0", "--count", "1234", "--json", REDIS_URL=url)
+
+    messages = [json.loads(raw) for raw in client.lrange("threads", 0, -1)]
+    assert json.loads(done.stdout)["count"] == 1234
+    assert len({message["headers"]["id"] for message in messages}) == 1234
+    assert {message["headers"]["task"] for message in messages} == {"sleep"}
+
+
+def test_a_full_queue_stops_the_producer_when_it_chose_so(idle_redis):
+    url, client = idle_redis
+
+    done = producer(
+        "send", "sleep", "0", "--count", "500", "--when-full", "stop", REDIS_URL=url, QUEUE_LIMIT="120"
+    )
+
+    assert done.returncode == 1
+    assert "queue 'threads' is full" in done.stderr
+    assert "120 were sent" in done.stderr
+    assert client.llen("threads") == 120
+
+
+def test_a_full_queue_makes_the_producer_wait_until_there_is_room(idle_redis):
+    url, client = idle_redis
+    sending = subprocess.Popen(
+        [*PRODUCER, "send", "sleep", "0", "--count", "300"],
+        env={**os.environ, "REDIS_URL": url, "QUEUE_LIMIT": "100"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    taken = 0
+    deadline = time.monotonic() + 30
+
+    while taken < 300 and time.monotonic() < deadline:
+        length = client.llen("threads")
+        assert length <= 100
+        taken += client.brpop("threads", timeout=5) is not None
+    output, said = sending.communicate(timeout=10)
+
+    assert taken == 300
+    assert sending.returncode == 0
+    assert "queued 300" in output
+    assert "waiting for room" in said
+
+
+def test_a_hundred_thousand_tasks_go_out_in_bounded_memory_with_a_bar_and_its_rate(idle_redis):
+    url, client = idle_redis
+    ours, theirs = pty.openpty()
+    sending = psutil.Popen(
+        [*PRODUCER, "send", "sleep", "0", "--count", "100000", "--no-wait"],
+        env={**os.environ, "REDIS_URL": url, "TERM": "xterm", "COLUMNS": "120"},
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown, peak_mib = b"", 0.0
+
+    while sending.poll() is None:
+        peak_mib = max(peak_mib, sending.memory_info().rss / 2**20)
+        try:
+            shown += os.read(ours, 65536)
+        except OSError:
+            break  # the other end of the terminal is closed: it has ended
+    os.close(ours)
+    sending.wait(10)
+
+    assert sending.returncode == 0
+    assert client.llen("threads") == 100_000
+    assert b"/100000" in shown
+    assert b"/s" in shown
+    assert 0 < peak_mib < 150
+
+
+def test_a_delayed_task_does_not_run_before_its_time(stack):
+    started = time.monotonic()
+
+    done = producer("send", "sleep", "0", "--countdown", "2", "--wait", "--timeout", "30")
+
+    assert done.returncode == 0
+    assert time.monotonic() - started >= 2
+
+
+def test_an_expired_task_is_not_run(stack):
+    done = producer(
+        "send", "sleep", "0", "--countdown", "1", "--expires", "0.1", "--wait", "--timeout", "30", "--json"
+    )
+
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["state"] == "REVOKED"
+
+
+def test_waiting_ends_with_a_line_when_time_runs_out(stack):
+    done = producer("send", "sleep", "3", "--wait", "--timeout", "0.5")
+
+    assert done.returncode == 1
+    assert "no result within 0.5 s" in done.stderr
+
+
+@pytest.mark.parametrize("pool", [PoolKind.PREFORK, PoolKind.GEVENT])
+def test_a_running_task_can_be_cancelled(stack, pool):
+    task_id = json.loads(producer("send", "sleep", "60", "--pool", pool.value, "--json").stdout)["ids"][0]
+    wait_for_state(task_id, "STARTED")
+
+    done = producer("cancel", task_id)
+
+    assert done.returncode == 0
+    assert f"on {pool.value}@" in done.stdout
+    wait_for_state(task_id, "REVOKED")
+
+
+def test_a_running_thread_cannot_be_cancelled_and_that_is_said(stack):
+    task_id = json.loads(producer("send", "sleep", "5", "--pool", "threads", "--json").stdout)["ids"][0]
+    wait_for_state(task_id, "STARTED")
+
+    done = producer("cancel", task_id)
+
+    assert done.returncode == 1
+    assert "a thread cannot be ended" in done.stderr
+
+
+def test_a_queued_task_that_was_cancelled_never_runs(stack):
+    task_id = json.loads(producer("send", "sleep", "0", "--countdown", "3", "--json").stdout)["ids"][0]
+
+    done = producer("cancel", task_id)
+
+    assert done.returncode == 0
+    wait_for_state(task_id, "REVOKED")
+
+
+def test_status_counts_what_was_done(stack):
+    before = status()["gevent"]
+    producer("send", "sleep", "0", "--pool", "gevent", "--count", "25", "--wait", "--timeout", "30")
+    deadline = time.monotonic() + 10
+
+    while (now := status()["gevent"])["done"] < before["done"] + 25:
+        assert time.monotonic() < deadline, now
+
+    assert now["workers"] == 1
+    assert now["concurrency"] > 0
+    assert now["done"] == before["done"] + 25
+    assert now["failed"] == before["failed"]
+
+
+def test_the_tour_shows_row_s2_ok_on_the_cluster(stack):
+    done = producer("tour", "--json")
+
+    rows = {row["row"]: row for row in json.loads(done.stdout)}
+    assert done.returncode == 0, done.stderr
+    assert rows["S2"]["ok"]
+    assert rows["S2"]["cluster_s"] >= 4
+    assert 1 < rows["S2"]["pids"] <= 8
+
+
+def status():
+    return {row["pool"]: row for row in json.loads(producer("status", "--json").stdout)}
+
+
+def wait_for_state(task_id, state):
+    deadline = time.monotonic() + 20
+    while (outcome := json.loads(producer("result", task_id, "--json").stdout))["state"] != state:
+        assert time.monotonic() < deadline, outcome

@@ -1,0 +1,67 @@
+"""The documents say what is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from producer.__main__ import app
+from shared.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def settings_rows():
+    """The README's table of settings, made from the settings themselves."""
+    for name, field in Settings.model_fields.items():
+        if field.default_factory is not None:
+            default = "8, or one per core"
+        elif field.default is None or field.default == "":
+            default = "none"
+        else:
+            value = field.default
+            default = f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+        yield f"| `{name.upper()}` | {default} | {field.description} |"
+
+
+@pytest.mark.parametrize("row", list(settings_rows()))
+def test_each_setting_stands_in_the_readme_with_its_default(row):
+    assert row in README
+
+
+def test_the_readme_names_no_setting_that_is_gone():
+    section = README.partition("## Settings")[2].partition("\n## ")[0]
+
+    named = set(re.findall(r"^\| `([A-Z_]+)`", section, re.MULTILINE))
+
+    assert named == {name.upper() for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("command", [info.callback.__name__ for info in app.registered_commands])
+def test_each_command_stands_in_the_readme(command):
+    assert f"| `producer {command}` |" in README
+
+
+@pytest.mark.parametrize("info", app.registered_commands, ids=lambda info: info.callback.__name__)
+def test_each_command_has_help_with_examples(info):
+    assert info.callback.__doc__
+    assert f"producer {info.callback.__name__}" in (info.epilog or "")
+
+
+@pytest.mark.parametrize("document", ["docs/architecture.md", "docs/service.md", "README.md"])
+def test_a_document_names_only_files_that_exist(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+
+    named = set(re.findall(r"\b((?:shared|worker|producer|tests|docs|examples)/[\w./-]*\w)", text))
+
+    missing = {name for name in named if not (ROOT / name).exists()}
+    assert not missing
+
+
+def test_the_readme_starts_with_one_sentence_and_two_commands():
+    first_screen = README.splitlines()[:20]
+
+    commands = [line for line in first_screen if line.startswith("    $ ")]
+    assert "make demo" in commands[0]
+    assert "docker compose up" in commands[1]
