@@ -63,48 +63,42 @@ def main() -> None:
 
   producer tour
 
+  producer tour --row S3 --row S4
+
   producer tour --json | jq '.[] | select(.ok | not)'
 """
 )
-def tour(json: Json = False) -> None:
+def tour(
+    row: Annotated[list[str] | None, typer.Option(help="Only this row; may be repeated.")] = None,
+    json: Json = False,
+) -> None:
     """Run the tutorial's rows, locally and on the cluster, side by side."""
     import os
 
     # The table is the output here; what the tasks print would stand between its lines.
     os.environ.setdefault("OUTPUT", "off")
     from rich.console import Console
-    from rich.table import Table
 
     from producer import tour as rows
     from shared.store import foreseen, store
 
+    chosen = rows.choose(row or [])
     with foreseen():
         store().ping()
     reports = []
     progress = Console(stderr=True)
-    for row in rows.ROWS:
-        with progress.status(f"{row.name}: {row.shows}"):
-            reports.append(rows.run(row))
+    for number, one in enumerate(chosen, 1):
+        with progress.status(f"{one.name} ({number} of {len(chosen)}): {one.shows}"):
+            reports.append(rows.run(one))
+        if not progress.is_terminal:
+            _say(f"{one.name} {'ok' if reports[-1].ok else 'FAILED'}")
     if json:
         _print_json([report.as_dict() for report in reports])
     else:
-        table = Table("row", "what it shows")
-        for title in ("local", "cluster", "pids"):
-            table.add_column(title, justify="right")
-        table.add_column("ok")
-        for report in reports:
-            table.add_row(
-                report.row,
-                report.shows,
-                f"{report.local_s:.1f} s",
-                f"{report.cluster_s:.1f} s",
-                str(report.pids),
-                "ok" if report.ok else "[red]FAILED[/]",
-            )
-        Console().print(table)
-        for report in reports:
-            if report.problem:
-                print(f"{report.row}: {report.problem}", file=sys.stderr)
+        Console().print(_tour_table(reports))
+    for report in reports:
+        if report.problem:
+            _say(f"{report.row}: {report.problem}")
     if not all(report.ok for report in reports):
         raise typer.Exit(FAILED)
 
@@ -300,6 +294,25 @@ def cancel(
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog="""Examples:
 
+  producer run examples/s2_pool.py
+
+  producer stack --scripts ~/mine -- producer run ~/mine/script.py 10
+""",
+)
+def run(
+    script: Annotated[str, typer.Argument(help="A script that the workers see, too.")],
+    args: Annotated[list[str] | None, typer.Argument(help="Its arguments.")] = None,
+) -> None:
+    """Run a script unmodified, its multiprocessing and concurrent.futures on the workers."""
+    from producer import running
+
+    running.run(script, args or [])
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="""Examples:
+
   producer stack
 
   producer stack -- producer tour
@@ -314,6 +327,9 @@ def stack(
     flower_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Flower's port; by default a free one.")
     ] = None,
+    scripts: Annotated[
+        str | None, typer.Option(metavar="DIR", help="A folder whose scripts the workers may run.")
+    ] = None,
     stay_on_tty: Annotated[
         bool, typer.Option("--stay-on-tty", help="On a terminal, stay after COMMAND until Ctrl-C.")
     ] = False,
@@ -322,8 +338,33 @@ def stack(
     from producer import stack as local
 
     return local.run(
-        command or [], flower_port=flower_port, stay=stay_on_tty and sys.stdout.isatty()
+        command or [],
+        flower_port=flower_port,
+        scripts=scripts,
+        stay=stay_on_tty and sys.stdout.isatty(),
     )
+
+
+def _tour_table(reports: list[Any]) -> Any:
+    from rich.table import Table
+
+    table = Table("row", "what it shows, and what to learn from it", show_lines=True)
+    for title in ("local", "cluster", "pids"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("ok")
+    for report in reports:
+        told = f"{report.shows}\n{report.lesson}"
+        if report.found:
+            told += f"\n{report.found}"
+        table.add_row(
+            report.row,
+            told,
+            f"{report.local_s:.1f} s",
+            f"{report.cluster_s:.1f} s",
+            str(report.pids),
+            "ok" if report.ok else "[red]FAILED[/]",
+        )
+    return table
 
 
 def _send_with_progress(order: Any) -> Any:

@@ -25,6 +25,7 @@ import redis
 
 from shared.errors import DaySixError
 from shared.pools import PoolKind
+from shared.settings import current
 
 START_WITHIN_S = 60.0
 STOP_WITHIN_S = 12.0
@@ -52,8 +53,8 @@ class Stack:
 
     with_flower: bool = True
     flower_port: int | None = None
+    scripts: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
-    say: Callable[[str], None] = lambda line: None
 
     redis_url: str = ""
     flower_url: str = ""
@@ -76,11 +77,15 @@ class Stack:
     @property
     def variables(self) -> dict[str, str]:
         """The environment of whoever uses the stack."""
-        return {
+        variables = {
             "REDIS_URL": self.redis_url,
             "FETCH_URL": f"{self.endpoint_url}/slow",
             "FLOWER_URL": self.flower_url,
         }
+        if self.scripts is not None:
+            names = sorted(path.stem for path in self.scripts.glob("*.py"))
+            variables["TASK_MODULES"] = ",".join([current().task_modules, *names])
+        return variables
 
     def check(self) -> None:
         """Raise `StackFailed` if a part has ended."""
@@ -126,7 +131,15 @@ class Stack:
         self.flower_url = f"http://127.0.0.1:{flower_port}" if self.with_flower else ""
         self._launch(
             "endpoint",
-            [sys.executable, "-m", "worker.endpoint", "--host", "127.0.0.1", "--port", str(endpoint_port)],
+            [
+                sys.executable,
+                "-m",
+                "worker.endpoint",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(endpoint_port),
+            ],
             lambda: _answers(f"{self.endpoint_url}/health"),
         )
         for kind in PoolKind:
@@ -197,7 +210,10 @@ class Stack:
         """The environment of the stack's processes, and of a command that uses it."""
         # The caller's folder first, as if the workers had been started by hand there.
         root = str(Path(__file__).parents[1])
-        path = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH"), root]))
+        scripts = str(self.scripts) if self.scripts is not None else None
+        path = os.pathsep.join(
+            filter(None, [scripts, os.getcwd(), os.environ.get("PYTHONPATH"), root])
+        )
         return {
             **os.environ,
             **self.variables,
@@ -226,22 +242,32 @@ class Stack:
         self._janitor.stdin.flush()
 
 
-def run(command: list[str], *, flower_port: int | None = None, stay: bool = False) -> int:
+def run(
+    command: list[str],
+    *,
+    flower_port: int | None = None,
+    scripts: str | None = None,
+    stay: bool = False,
+) -> int:
     """Start the stack; run a command with it, or stay until Ctrl-C. The exit status to give."""
+    folder = Path(scripts).resolve() if scripts else None
+    if folder is not None and not folder.is_dir():
+        raise StackFailed(f"--scripts {scripts!r} is not a folder")
     if command and shutil.which(command[0]) is None:
         _say(f"{command[0]!r} is not a command; is it on the PATH?")
         return 127
     _say("starting Redis, the workers and Flower")
     with _signals_as_interrupts():
         try:
-            with Stack(flower_port=flower_port, say=_say) as stack:
+            with Stack(flower_port=flower_port, scripts=folder) as stack:
                 _say("the stack is up")
                 if not command:
                     _describe(stack)
                     return _stay(stack)
+                _say(f"Flower is at {stack.flower_url}")
                 status = _run_command(command, stack)
-                _say(f"Flower: {stack.flower_url}")
                 if stay:
+                    _say(f"it stays up; Flower is at {stack.flower_url}")
                     _stay(stack)
                 return status
         except _Terminated as terminated:

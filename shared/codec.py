@@ -236,7 +236,7 @@ def _unpack(data: bytes, depth: int) -> Any:
         if kind is not None:
             return kind.rebuild(parts)
         if code == _ENUM:
-            return references.resolve(parts[0])[parts[1]]
+            return _member(*parts)
         if code == _FUNCTION:
             return references.resolve(parts)
         if code == _OBJECT:
@@ -276,6 +276,13 @@ def _construct(name: str, items: list[Any] | None, state: Any) -> Any:
     for slot, content in (slots or {}).items():
         object.__setattr__(value, slot, content)
     return value
+
+
+def _member(name: str, member: str) -> enum.Enum:
+    cls = references.resolve(name)
+    if not (isinstance(cls, type) and issubclass(cls, enum.Enum)):
+        raise NotPortable(repr(name), "it is not an Enum")
+    return cls[member]
 
 
 def _method(owner: Any, name: str) -> Any:

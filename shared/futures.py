@@ -10,7 +10,19 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Executor, Future, InvalidStateError
+from concurrent.futures import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    FIRST_EXCEPTION,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    InvalidStateError,
+    TimeoutError,  # noqa: A004 - the standard library's own name
+    as_completed,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from concurrent.futures.thread import BrokenThreadPool
 from typing import Any
@@ -19,7 +31,23 @@ from shared.calls import Mode, Outcome
 from shared.multiprocessing import pool as pools
 from shared.pools import PoolKind
 
-__all__ = ["ClusterExecutor", "ClusterFuture", "ProcessPoolExecutor", "ThreadPoolExecutor"]
+__all__ = [
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
+    "BrokenExecutor",
+    "CancelledError",
+    "ClusterExecutor",
+    "ClusterFuture",
+    "Executor",
+    "Future",
+    "InvalidStateError",
+    "ProcessPoolExecutor",
+    "ThreadPoolExecutor",
+    "TimeoutError",
+    "as_completed",
+    "wait",
+]
 
 
 class ClusterFuture(Future[Any]):

@@ -49,7 +49,8 @@ def reference(target: Any, allowed: tuple[str, ...] | None = None) -> str:
         raise NotPortable(
             _describe(target), "it is defined inside a function; move it to its module's top level"
         )
-    if module == "__main__":
+    is_main = module == "__main__"
+    if is_main:
         module = main_module(allowed)
     name = f"{module}:{qualname}"
     check_allowed(name, allowed)
@@ -72,7 +73,9 @@ def resolve(name: str, allowed: tuple[str, ...] | None = None) -> Any:
         raise NotPortable(repr(name), "a reference looks like 'module:name'")
     check_allowed(name, allowed)
     try:
-        module = importlib.import_module(module_name)
+        # The script that is running must not be imported a second time under its own name.
+        main = module_name == _main_module(current().allowed_modules)
+        module = sys.modules["__main__"] if main else importlib.import_module(module_name)
     except ImportError as error:
         raise NotPortable(
             repr(name),
@@ -97,7 +100,6 @@ def resolve_function(name: str, allowed: tuple[str, ...] | None = None) -> Calla
     return target  # type: ignore[no-any-return]
 
 
-@functools.lru_cache(maxsize=8)
 def main_module(allowed: tuple[str, ...] | None = None) -> str:
     """The name under which others can import the script that is running.
 
@@ -105,25 +107,37 @@ def main_module(allowed: tuple[str, ...] | None = None) -> str:
     of ``sys.path`` (or the working directory) that the allow-list names.
     """
     allowed = current().allowed_modules if allowed is None else allowed
+    name = _main_module(allowed)
+    if name is not None:
+        return name
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    if file is None:
+        raise NotPortable(
+            "a function of __main__", "an interactive session has no module; put it into a file"
+        )
+    raise NotAllowed(f"{file} (the script that is running)", ", ".join(allowed) or "empty")
+
+
+def _main_module(allowed: tuple[str, ...]) -> str | None:
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None:
         return str(spec.name.removesuffix(".__main__"))
     file = getattr(main, "__file__", None)
-    if file is None:
-        raise NotPortable(
-            "a function of __main__", "an interactive session has no module; put it into a file"
-        )
+    return _name_of_script(file, allowed) if file is not None else None
+
+
+@functools.lru_cache(maxsize=8)
+def _name_of_script(file: str, allowed: tuple[str, ...]) -> str | None:
     path = Path(file).resolve().with_suffix("")
     for folder in [os.getcwd(), *sys.path]:
         try:
-            parts = path.relative_to(Path(folder).resolve()).parts
+            name = ".".join(path.relative_to(Path(folder).resolve()).parts)
         except ValueError:
             continue
-        name = ".".join(parts)
-        if parts and is_allowed(name, allowed):
+        if is_allowed(name, allowed):
             return name
-    raise NotAllowed(f"{file} (the script that is running)", ", ".join(allowed) or "empty")
+    return None
 
 
 @functools.lru_cache(maxsize=1_000)

@@ -28,6 +28,7 @@ __all__ = ["Process", "active_children", "current_process", "parent_process"]
 
 _counter = itertools.count(1)
 _children: "set[Process]" = set()
+_END_WITHIN_S = 10.0
 _WATCH_S = presence.LEASE_S / 2
 
 
@@ -399,16 +400,24 @@ def _leave_no_children() -> None:
 
     After Ctrl-C all are ended: the terminal would have sent them the signal too.
     """
-    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
+    if isinstance(getattr(sys, "last_value", None), KeyboardInterrupt):
+        end_children()
+    end_children(daemons_only=True)
     for process in active_children():
-        if process.daemon or interrupted:
-            try:
-                process.terminate()
-            except NotImplementedError:
-                continue  # a thread: it ends with this process's lease
-    for process in active_children():
-        if process._kind is not PoolKind.THREADS or not (process.daemon or interrupted):
-            process.join()
+        process.join()
+
+
+def end_children(*, daemons_only: bool = False) -> None:
+    """End the processes that this one started, and wait for that; a thread is let go."""
+    ending = [process for process in active_children() if process.daemon or not daemons_only]
+    for process in ending:
+        try:
+            process.terminate()
+        except NotImplementedError:
+            _children.discard(process)  # nothing can end it but itself
+    for process in ending:
+        process.join(_END_WITHIN_S)
+        _children.discard(process)
 
 
 def _forget_children() -> None:
