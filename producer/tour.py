@@ -22,6 +22,7 @@ from typing import Any
 import examples
 from producer.arguments import WrongUsage
 from shared.errors import DaySixError
+from shared.pools import PoolKind
 
 FOLDER = Path(examples.__file__).parent
 TIMEOUT_S = 120.0
@@ -147,9 +148,8 @@ def _run_script(row: Row, how: list[str]) -> Side:
 
 def _read_values(process: "subprocess.Popen[str]") -> str:
     """The first values of the endless row."""
-    assert process.stdout is not None  # noqa: S101 - it was opened as a pipe above
     lines = []
-    for line in process.stdout:
+    for line in process.stdout or ():
         lines.append(line)
         if len([line for line in lines if line.startswith("接受到值")]) >= _ENDLESS_VALUES:
             break
@@ -239,23 +239,25 @@ def _check_executor(text: str, seconds: float) -> Side:
 
 
 def _check_gil(text: str, seconds: float) -> Side:
-    ratios = {
-        name: float(ratio)
-        for name, ratio in re.findall(r"^(\w+): .* ([\d.]+) times serial", text, re.MULTILINE)
-    }
+    in_threads, in_processes = (_times_serial(text, how) for how in ("thread", "process"))
     gil = "GIL: on" in text
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     problem = ""
-    if gil and ratios["threads"] > 1.2:
-        problem = f"with the GIL threads cannot be {ratios['threads']:.2f} times as fast"
-    elif cores >= 2 and ratios["processes"] < 1.2:
-        problem = (
-            f"two processes on {cores} cores were only {ratios['processes']:.2f} times as fast"
-        )
-    found = f"GIL {'on' if gil else 'off'}; threads {ratios['threads']:.2f}x, processes {ratios['processes']:.2f}x"
+    if gil and in_threads > 1.2:
+        problem = f"with the GIL threads cannot be {in_threads:.2f} times as fast"
+    elif cores >= 2 and in_processes < 1.2:
+        problem = f"two processes on {cores} cores were only {in_processes:.2f} times as fast"
+    found = (
+        f"GIL {'on' if gil else 'off'}; threads {in_threads:.2f}x, processes {in_processes:.2f}x"
+    )
     return Side(seconds, 2, problem, found)
+
+
+def _times_serial(text: str, how: str) -> float:
+    shown = re.search(rf"^{how}\w*: .* ([\d.]+) times serial", text, re.MULTILINE)
+    return float(shown[1]) if shown else 0.0
 
 
 def _check_asyncio(text: str, seconds: float) -> Side:
@@ -279,7 +281,7 @@ def _coroutines_on_the_cluster() -> Side:
         waiting = [executor.submit(s8_asyncio.wait_async, n) for n in range(s8_asyncio.WAITS)]
         return await asyncio.gather(*(asyncio.wrap_future(future) for future in waiting))
 
-    with ClusterExecutor(16, kind="threads") as executor:
+    with ClusterExecutor(16, kind=PoolKind.THREADS) as executor:
         started = time.monotonic()
         results = asyncio.run(gather(executor))
         seconds = time.monotonic() - started
@@ -293,7 +295,7 @@ def _greenlets_on_the_cluster() -> Side:
     from examples import s9_gevent
     from shared import multiprocessing
 
-    with multiprocessing.Pool(200, kind=multiprocessing.PoolKind.GEVENT) as pool:
+    with multiprocessing.Pool(200, kind=PoolKind.GEVENT) as pool:
         started = time.monotonic()
         pids = set(pool.map(s9_gevent.wait, [1] * 200, chunksize=1))
         seconds = time.monotonic() - started

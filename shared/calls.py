@@ -57,11 +57,16 @@ class Outcome:
 
 def name_of(function: Callable[..., Any]) -> str:
     """The function's dotted name, as Flower and the logs show it."""
+    return _reference(function).replace(":", ".")
+
+
+def _reference(function: Any) -> str:
+    """The reference of what a call runs in the end, below partials and bound methods."""
     while isinstance(function, functools.partial):
         function = function.func
-    if isinstance(function, types.MethodType):
+    if isinstance(function, types.MethodType) and not isinstance(function.__self__, type):
         function = function.__func__
-    return references.reference(function).replace(":", ".")
+    return references.reference(function)
 
 
 def encode_call(function: Callable[..., Any], mode: Mode, items: list[Any]) -> tuple[str, bytes]:
@@ -69,19 +74,10 @@ def encode_call(function: Callable[..., Any], mode: Mode, items: list[Any]) -> t
     if not callable(function):
         raise TypeError(f"{function!r} is not callable")
     name = name_of(function)
-    module = name_module(function)
+    module = _reference(function).partition(":")[0]
     mark = references.fingerprint(module)
     what = f"the arguments of {name}"
     return name, codec.dumps([name, function, module, mark, mode.value, items], what=what)
-
-
-def name_module(function: Any) -> str:
-    """The module under which the workers import the function."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    if isinstance(function, types.MethodType):
-        function = function.__func__
-    return references.reference(function).partition(":")[0]
 
 
 def arguments_repr(mode: Mode, items: list[Any]) -> tuple[str, str]:

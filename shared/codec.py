@@ -38,6 +38,8 @@ class _Kind:
     type: type
     parts: Callable[[Any], Any]
     rebuild: Callable[[Any], Any]
+    # What the parts must be when they arrive: `tuple(range(10**9))` is made of a few bytes.
+    wants: Any = list  # a type
 
 
 def _datetime_parts(value: datetime.datetime) -> list[Any]:
@@ -62,15 +64,27 @@ def _zone_parts(value: zoneinfo.ZoneInfo) -> str:
     return value.key
 
 
+def _integer(part: Any) -> int:
+    if type(part) is not int:
+        raise TypeError(f"{part!r} is not an integer")
+    return part
+
+
+def _items(part: Any) -> list[Any]:
+    if type(part) is not list:
+        raise TypeError(f"{type(part).__name__} is not a list")
+    return part
+
+
 _KINDS = [
     _Kind(1, tuple, list, tuple),
     _Kind(2, set, list, set),
     _Kind(3, frozenset, list, frozenset),
     _Kind(4, complex, lambda v: [v.real, v.imag], lambda p: complex(p[0], p[1])),
-    _Kind(5, int, lambda v: f"{v:x}", lambda p: int(p, 16)),  # only beyond 64 bits
-    _Kind(6, bytearray, bytes, bytearray),
+    _Kind(5, int, lambda v: f"{v:x}", lambda p: int(p, 16), wants=str),  # only beyond 64 bits
+    _Kind(6, bytearray, bytes, bytearray, wants=bytes),
     _Kind(7, datetime.datetime, _datetime_parts, _datetime_rebuild),
-    _Kind(8, datetime.date, datetime.date.isoformat, datetime.date.fromisoformat),
+    _Kind(8, datetime.date, datetime.date.isoformat, datetime.date.fromisoformat, wants=str),
     _Kind(9, datetime.time, _time_parts, _time_rebuild),
     _Kind(
         10,
@@ -84,30 +98,30 @@ _KINDS = [
         lambda v: list(v.__getinitargs__()),
         lambda p: datetime.timezone(*p),
     ),
-    _Kind(12, zoneinfo.ZoneInfo, _zone_parts, zoneinfo.ZoneInfo),
-    _Kind(13, decimal.Decimal, str, decimal.Decimal),
+    _Kind(12, zoneinfo.ZoneInfo, _zone_parts, zoneinfo.ZoneInfo, wants=str),
+    _Kind(13, decimal.Decimal, str, decimal.Decimal, wants=str),
     _Kind(
         14,
         fractions.Fraction,
         lambda v: [v.numerator, v.denominator],
-        lambda p: fractions.Fraction(p[0], p[1]),
+        lambda p: fractions.Fraction(_integer(p[0]), _integer(p[1])),
     ),
-    _Kind(15, uuid.UUID, lambda v: v.bytes, lambda p: uuid.UUID(bytes=p)),
+    _Kind(15, uuid.UUID, lambda v: v.bytes, lambda p: uuid.UUID(bytes=p), wants=bytes),
     _Kind(16, range, lambda v: [v.start, v.stop, v.step], lambda p: range(*p)),
     _Kind(17, slice, lambda v: [v.start, v.stop, v.step], lambda p: slice(*p)),
     _Kind(
         18, collections.OrderedDict, lambda v: [list(i) for i in v.items()], collections.OrderedDict
     ),
-    _Kind(19, collections.Counter, dict, collections.Counter),
+    _Kind(19, collections.Counter, dict, collections.Counter, wants=dict),
     _Kind(
         20,
         collections.deque,
         lambda v: [list(v), v.maxlen],
-        lambda p: collections.deque(p[0], p[1]),
+        lambda p: collections.deque(_items(p[0]), p[1]),
     ),
-    _Kind(21, pathlib.PosixPath, str, pathlib.PosixPath),
-    _Kind(22, type(Ellipsis), lambda v: None, lambda p: Ellipsis),
-    _Kind(23, type(NotImplemented), lambda v: None, lambda p: NotImplemented),
+    _Kind(21, pathlib.PosixPath, str, pathlib.PosixPath, wants=str),
+    _Kind(22, type(Ellipsis), lambda v: None, lambda p: Ellipsis, wants=type(None)),
+    _Kind(23, type(NotImplemented), lambda v: None, lambda p: NotImplemented, wants=type(None)),
 ]
 _BY_TYPE = {kind.type: kind for kind in _KINDS}
 _BY_CODE = {kind.code: kind for kind in _KINDS}
@@ -120,6 +134,8 @@ def dumps(value: Any, *, what: str = "the value") -> bytes:
     """The value as bytes; `NotPortable`, `NotAllowed` or `MessageTooLarge` when it can't be."""
     try:
         data = _pack(value, 0)
+    except MessageTooLarge as error:
+        raise MessageTooLarge(what, error.size_bytes, error.limit_bytes) from None
     except (ValueError, OverflowError, RecursionError) as error:
         # msgpack's word for a value that holds itself, or is nested beyond reason.
         raise NotPortable(what, f"it is nested too deeply or holds itself ({error})") from None
@@ -157,6 +173,9 @@ def _pack(value: Any, depth: int) -> bytes:
     packed: bytes = msgpack.packb(
         _mark(value), default=extend, strict_types=True, unicode_errors="surrogatepass"
     )
+    if len(packed) > (limit := current().message_limit_bytes):
+        # Early: a value that holds another twice, that holds another twice, grows for ever.
+        raise MessageTooLarge("the value", len(packed), limit)
     return packed
 
 
@@ -168,11 +187,13 @@ def _mark(value: Any) -> Any:
             return value
         return [_mark(item) for item in value]
     if kind is dict:
-        if _PLAIN.issuperset(map(type, value.values())):
+        if _PLAIN.issuperset(map(type, value.values())) and _PLAIN.issuperset(map(type, value)):
             return value
-        return {key: _mark(item) for key, item in value.items()}
+        return {_mark(key): _mark(item) for key, item in value.items()}
     if kind is bytearray:
         return msgpack.ExtType(6, _pack(bytes(value), 0))
+    if kind is msgpack.ExtType:
+        raise NotPortable("an ExtType", "extension types are how this codec itself writes")
     if kind is memoryview:
         raise NotPortable("a memoryview", "it is a window on this process's memory; pass bytes")
     return value
@@ -183,11 +204,16 @@ def _by_name(value: Any) -> tuple[int, Any]:
     if hasattr(type(value), "__handle__"):
         return _HANDLE, value.__handle__()
     if isinstance(value, enum.Enum):
-        return _ENUM, [references.reference(type(value)), value.name]
+        # A combination of flags has no name of its own: it goes by its value.
+        single = value.name in type(value).__members__
+        member = value.name if single else value.value
+        return _ENUM, [references.reference(type(value)), single, member]
     if isinstance(value, functools.partial):
         return _PARTIAL, [value.func, list(value.args), dict(value.keywords)]
     if isinstance(value, types.MethodType):
-        return _METHOD, [value.__self__, value.__func__.__name__]
+        function = value.__func__
+        references.check_allowed(f"{references.home(function)}:{function.__qualname__}")
+        return _METHOD, [value.__self__, function.__name__]
     if isinstance(value, BaseException):
         return _ERROR, exceptions.parts(value)
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
@@ -204,9 +230,9 @@ def _by_name(value: Any) -> tuple[int, Any]:
             f"{_short(value)} of type {kind.__qualname__}",
             "its class says how to pickle it, and no pickle travels here",
         )
-    if isinstance(value, tuple):  # a named tuple
+    if isinstance(value, tuple) and not getattr(value, "__dict__", None):  # a named tuple
         return _OBJECT, [name, list(value), None]
-    if isinstance(value, (list, set, frozenset, dict, str, bytes, int, float)):
+    if isinstance(value, (tuple, list, set, frozenset, dict, str, bytes, int, float)):
         raise NotPortable(
             f"{_short(value)} of type {kind.__qualname__}",
             f"subclasses of {kind.__mro__[-2].__name__} do not travel; pass the plain type",
@@ -234,6 +260,8 @@ def _unpack(data: bytes, depth: int) -> Any:
         parts = _unpack(inner, depth + 1)
         kind = _BY_CODE.get(code)
         if kind is not None:
+            if type(parts) is not kind.wants:
+                raise NotPortable("a message", f"its {kind.type.__name__} is no such thing")
             return kind.rebuild(parts)
         if code == _ENUM:
             return _member(*parts)
@@ -278,11 +306,12 @@ def _construct(name: str, items: list[Any] | None, state: Any) -> Any:
     return value
 
 
-def _member(name: str, member: str) -> enum.Enum:
+def _member(name: str, single: bool, member: Any) -> enum.Enum:
     cls = references.resolve(name)
     if not (isinstance(cls, type) and issubclass(cls, enum.Enum)):
         raise NotPortable(repr(name), "it is not an Enum")
-    return cls[member]
+    found: enum.Enum = cls[member] if single else cls(member)
+    return found
 
 
 def _method(owner: Any, name: str) -> Any:
@@ -290,10 +319,11 @@ def _method(owner: Any, name: str) -> Any:
     method = getattr(owner, name)
     if not isinstance(method, types.MethodType):
         raise NotPortable(repr(name), "it is not a method")
-    references.check_allowed(f"{method.__func__.__module__}:{method.__func__.__qualname__}")
+    function = method.__func__
+    references.check_allowed(f"{references.home(function)}:{function.__qualname__}")
     return method
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "..."

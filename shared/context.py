@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from shared import output, results
+from shared.pools import PoolKind
 
 _running: ContextVar["Running | None"] = ContextVar("running", default=None)
 
@@ -59,7 +60,7 @@ def running(request: Any, reply_to: str, options: dict[str, Any]) -> Iterator[Ru
     token = _running.set(call)
     output.route(_capture_of_this_thread)
     # A pool child runs one call at a time: what its other threads print is the call's too.
-    alone = kind == "prefork" and call.captured is not None
+    alone = kind == PoolKind.PREFORK and call.captured is not None
     if alone:
         output.everything_to(call.captured)
     try:

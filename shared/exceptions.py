@@ -21,28 +21,39 @@ _LIBRARIES = ("billiard", "celery", "kombu", "redis", "shared")
 def parts(error: BaseException) -> list[Any]:
     """What `rebuild` needs to make this exception again."""
     kind = type(error)
-    args = error.args
-    reduced = error.__reduce__()
+    args, state, call = list(error.args), dict(error.__dict__), False
+    reduced: Any = error.__reduce__()
     if isinstance(reduced, tuple) and reduced[0] is kind:
         # A class that needs other arguments than it shows says so here, as for pickle.
-        args = reduced[1]
-    notes = {"__notes__", *error.__dict__}
-    state = {name: error.__dict__[name] for name in notes if name in error.__dict__}
-    return [kind.__module__, kind.__qualname__, list(args), state]
+        call = type(error).__reduce__ is not BaseException.__reduce__ and not _is_builtin(
+            type(error).__reduce__
+        )
+        args = list(reduced[1])
+        if len(reduced) > 2 and isinstance(reduced[2], dict):
+            state = dict(reduced[2])
+    return [references.home(kind), kind.__qualname__, args, state, call]
 
 
-def rebuild(module: str, qualname: str, args: list[Any], state: dict[str, Any]) -> BaseException:
+def rebuild(
+    module: str, qualname: str, args: list[Any], state: dict[str, Any], call: bool = False
+) -> BaseException:
     """The exception again, or a `RemoteError` that stands in for it."""
     kind = _find(module, qualname)
     if kind is None:
         return stand_in(f"{module}.{qualname}", ", ".join(map(str, args)))
-    try:
+    if call:
         error = kind(*args)
-    except TypeError:
-        # Its __init__ takes other arguments than it passed on to Exception.
+    else:
+        # Its own __init__ has made its text already, and may take other arguments.
+        builtin: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins")
         error = kind.__new__(kind, *args)
-    error.__dict__.update(state)
+        builtin.__init__(error, *args)
+    error.__setstate__(state)
     return error
+
+
+def _is_builtin(method: Any) -> bool:
+    return not hasattr(method, "__code__")
 
 
 def stand_in(class_name: str, text: str) -> RemoteError:

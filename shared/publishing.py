@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from celery.utils.saferepr import saferepr
 from kombu.serialization import dumps as serialize
 
 from shared.app import app
@@ -67,8 +68,8 @@ class Template:
             **self._headers,
             "id": task_id,
             "root_id": task_id,
-            "argsrepr": repr(tuple(args)) if argsrepr is None else argsrepr,
-            "kwargsrepr": repr(kwargs) if kwargsrepr is None else kwargsrepr,
+            "argsrepr": _short(tuple(args)) if argsrepr is None else argsrepr,
+            "kwargsrepr": _short(kwargs) if kwargsrepr is None else kwargsrepr,
         }
         if shadow is not None:
             headers["shadow"] = shadow
@@ -88,6 +89,10 @@ class Template:
             },
         }
         return json.dumps(message).encode()
+
+
+def _short(value: Any) -> str:
+    return str(saferepr(value, app.amqp.argsrepr_maxsize))
 
 
 def push(queue: str, messages: Sequence[bytes], *, limit: int = 0) -> int:

@@ -6,12 +6,12 @@ a message says, and the caller refuses at the call what the worker would refuse 
 
 import functools
 import hashlib
-import importlib
 import os
 import socket
 import sys
 import types
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +49,13 @@ def reference(target: Any, allowed: tuple[str, ...] | None = None) -> str:
         raise NotPortable(
             _describe(target), "it is defined inside a function; move it to its module's top level"
         )
-    is_main = module == "__main__"
-    if is_main:
+    loaded = sys.modules.get(module)
+    if module == "__main__":
         module = main_module(allowed)
     name = f"{module}:{qualname}"
     check_allowed(name, allowed)
-    if (
-        _lookup(sys.modules["__main__" if target.__module__ == "__main__" else module], qualname)
-        is not target
-    ):
-        raise NotPortable(_describe(target), f"{name!r} is another object there")
+    if _lookup(loaded, qualname) != target:
+        raise NotPortable(_describe(target), f"{name!r} is another object there, or none")
     return name
 
 
@@ -72,23 +69,24 @@ def resolve(name: str, allowed: tuple[str, ...] | None = None) -> Any:
     if not separator or not module_name or not qualname:
         raise NotPortable(repr(name), "a reference looks like 'module:name'")
     check_allowed(name, allowed)
+    # The script that is running must not be imported a second time under its own name.
+    main = _main_module(current().allowed_modules if allowed is None else allowed)
     try:
-        # The script that is running must not be imported a second time under its own name.
-        main = module_name == _main_module(current().allowed_modules)
-        module = sys.modules["__main__"] if main else importlib.import_module(module_name)
-    except ImportError as error:
+        module = sys.modules["__main__"] if module_name == main else import_module(module_name)
+    except (Exception, SystemExit) as error:
+        # Importing runs the module's own code, which may raise anything.
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise NotPortable(
             repr(name),
-            f"the worker cannot import {module_name!r} ({error}); does it see that file?",
+            f"the worker cannot import {module_name!r} ({reason}); does it see that file?",
         ) from error
-    try:
-        target = _lookup(module, qualname)
-    except AttributeError:
-        raise NotPortable(repr(name), f"module {module_name!r} has no {qualname!r}") from None
+    target = _lookup(module, qualname)
+    if target is None:
+        raise NotPortable(repr(name), f"module {module_name!r} has no {qualname!r}")
     home = getattr(target, "__module__", None) or getattr(
         getattr(target, "__self__", None), "__name__", ""
     )
-    check_allowed(f"{home}:{qualname}", allowed)
+    check_allowed(f"{main if home == '__main__' else home}:{qualname}", allowed)
     return target
 
 
@@ -98,6 +96,12 @@ def resolve_function(name: str, allowed: tuple[str, ...] | None = None) -> Calla
     if not callable(target):
         raise NotPortable(repr(name), f"it is a {type(target).__name__}, not a function")
     return target  # type: ignore[no-any-return]
+
+
+def home(target: Any) -> str:
+    """The module that defines a function or class, by the name that others import it under."""
+    module = str(getattr(target, "__module__", ""))
+    return (_main_module(current().allowed_modules) or module) if module == "__main__" else module
 
 
 def main_module(allowed: tuple[str, ...] | None = None) -> str:
@@ -122,7 +126,7 @@ def _main_module(allowed: tuple[str, ...]) -> str | None:
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None:
-        return str(spec.name.removesuffix(".__main__"))
+        return str(spec.name)
     file = getattr(main, "__file__", None)
     return _name_of_script(file, allowed) if file is not None else None
 
@@ -169,11 +173,12 @@ def check_fingerprint(module_name: str, mark: str) -> None:
 
 
 def _lookup(module: Any, qualname: str) -> Any:
+    """The object of that name, None where there is none; never a module's module."""
     target = module
     for part in qualname.split("."):
-        target = getattr(target, part)
+        target = getattr(target, part, None)
         if isinstance(target, types.ModuleType):
-            raise AttributeError(part)
+            return None
     return target
 
 

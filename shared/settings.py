@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import AfterValidator, Field, PositiveInt, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import SettingsError
@@ -36,6 +36,9 @@ def _module_names(text: str) -> str:
 def _default_prefork_concurrency() -> int:
     # The tutorial's pool of five must really be five, also on a small machine.
     return max(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 8)
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -70,14 +73,14 @@ class Settings(BaseSettings):
     output: Literal["off", "lines", "prefixed"] = Field(
         "lines", description="whether what a task prints reaches its caller's terminal, and how"
     )
-    reply_lease_s: PositiveFloat = Field(
+    reply_lease_s: Seconds = Field(
         60.0, description="seconds that a silent client's reply stream stays in Redis"
     )
-    handle_lease_s: PositiveFloat = Field(
+    handle_lease_s: Seconds = Field(
         60.0,
         description="seconds that a queue, lock or managed object stays in Redis when nobody uses it any more",
     )
-    lock_lease_s: PositiveFloat = Field(
+    lock_lease_s: Seconds = Field(
         10.0, description="seconds after which a lock is free whose holder was killed"
     )
     result_expires_s: PositiveInt = Field(
@@ -87,7 +90,7 @@ class Settings(BaseSettings):
         3_600,
         description="seconds after which the task of a vanished worker runs again; keep it above the longest task",
     )
-    redis_timeout_s: PositiveFloat = Field(
+    redis_timeout_s: Seconds = Field(
         5.0,
         description="seconds that Redis may take to answer before the connection counts as lost",
     )
@@ -101,7 +104,7 @@ class Settings(BaseSettings):
     health_file: Path | None = Field(
         None, description="file that a worker touches while it consumes and Redis answers"
     )
-    health_interval_s: PositiveFloat = Field(
+    health_interval_s: Seconds = Field(
         5.0, description="seconds between two touches of `HEALTH_FILE`"
     )
     flower_user: str = Field("flower", description="login name of Flower")
@@ -124,7 +127,7 @@ class Settings(BaseSettings):
             return self.redis_url
         password = read_secret("REDIS_PASSWORD_FILE", self.redis_password_file)
         parts = urlsplit(self.redis_url)
-        user = quote(parts.username or "", safe="")
+        user = parts.username or ""  # as it stands in the URL, quoted already
         host = parts.netloc.rpartition("@")[2]
         return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
 
@@ -132,7 +135,8 @@ class Settings(BaseSettings):
     def redis_address(self) -> str:
         """Host and port of Redis, fit for printing."""
         parts = urlsplit(self.redis_url)
-        return f"{parts.hostname}:{parts.port or 6379}"
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        return f"{host}:{parts.port or 6379}"
 
     def concurrency(self, kind: PoolKind) -> int:
         """How many tasks one worker of this kind runs at once."""
@@ -146,11 +150,16 @@ class Settings(BaseSettings):
 def read_secret(variable: str, path: Path) -> str:
     """The text of a secret file without its line end; `SettingsError` when it can't be read."""
     try:
-        return path.read_text(encoding="utf-8").strip()
+        secret = path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SettingsError(
             variable, f"='{path}' cannot be read: {error.strerror or error}"
         ) from error
+    except UnicodeDecodeError:
+        raise SettingsError(variable, f"='{path}' is not a text file") from None
+    if not secret:
+        raise SettingsError(variable, f"='{path}' is empty; put the password into it")
+    return secret
 
 
 def read_settings() -> Settings:

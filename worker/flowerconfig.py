@@ -17,7 +17,7 @@ if _settings.flower_password_file is not None:
     basic_auth = [f"{_settings.flower_user}:{_password}"]
 
 # What a task was called with and what it gave, in the list itself.
-tasks_columns = "name,uuid,state,args,kwargs,result,received,started,runtime,worker"
+tasks_columns = "name,uuid,state,args,kwargs,result,received,runtime,worker"
 
 persistent = _settings.flower_state_file is not None
 db = str(_settings.flower_state_file or "flower")

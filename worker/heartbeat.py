@@ -80,8 +80,9 @@ def end_orphans(pool: Any) -> None:
 def pool_kind(pool_class: Any) -> PoolKind:
     """The kind behind the class or alias that Celery's ``--pool`` became."""
     name = pool_class if isinstance(pool_class, str) else getattr(pool_class, "__module__", "")
-    for kind, module in ((PoolKind.GEVENT, "gevent"), (PoolKind.THREADS, "thread")):
-        if module in name:
+    # celery.concurrency.gevent, .thread, .prefork: the last without its plural.
+    for kind in (PoolKind.GEVENT, PoolKind.THREADS):
+        if kind.value.removesuffix("s") in name:
             return kind
     return PoolKind.PREFORK
 

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import NonNegativeFloat, NonNegativeInt
 
@@ -90,6 +90,8 @@ def check_url(url: str) -> None:
     settings = current()
     prefixes = [settings.fetch_url, *filter(None, map(str.strip, settings.fetch_allow.split(",")))]
     wanted = urlsplit(url)
+    if ".." in unquote(wanted.path).split("/"):
+        raise PermissionError(f"{url!r} leads upwards, where no URL of FETCH_ALLOW does")
     for prefix in map(urlsplit, prefixes):
         # Compare the parts: "http://good" must not allow "http://good.evil" or "http://good@evil".
         if (wanted.scheme, wanted.netloc) == (

@@ -23,6 +23,7 @@ from shared.calls import Mode
 from shared.errors import DaySixError
 from shared.pools import PoolKind
 from shared.settings import current
+from shared.store import store
 
 __all__ = ["Process", "active_children", "current_process", "parent_process"]
 
@@ -349,8 +350,6 @@ class _Here:
 
     def is_alive(self) -> bool:
         """Whether it still renews its lease."""
-        from shared.store import store
-
         return not self._reply_to or bool(store().exists(self._reply_to))
 
     def __repr__(self) -> str:

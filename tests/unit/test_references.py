@@ -1,0 +1,361 @@
+"""A name leads to what it was made from, and to nothing outside the allow-list."""
+
+import collections
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from shared import calls, references
+from shared.errors import CodeDiffers, NotAllowed, NotPortable
+from tests.unit import shapes
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HERE = "tests.unit.shapes"
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        (shapes.double, f"{HERE}:double"),
+        (shapes.Point, f"{HERE}:Point"),
+        (shapes.Point.Inner, f"{HERE}:Point.Inner"),
+        (shapes.Point.Inner.who, f"{HERE}:Point.Inner.who"),
+        (shapes.Point.unit, f"{HERE}:Point.unit"),
+        (shapes.Point.length, f"{HERE}:Point.length"),
+        (shapes.Colour, f"{HERE}:Colour"),
+    ],
+)
+def test_a_name_leads_back_to_what_it_was_made_from(target, name):
+    made = references.reference(target)
+
+    assert made == name
+    assert references.resolve(made) is target
+
+
+@pytest.mark.parametrize(
+    ("modules", "target"),
+    [("builtins", len), ("builtins", dict), ("math", math.sqrt)],
+)
+def test_builtin_functions_and_classes_travel_once_their_module_is_allowed(allow, modules, target):
+    allow(modules)
+
+    name = references.reference(target)
+
+    assert references.resolve(name) is target
+
+
+@pytest.mark.parametrize("target", [len, dict, os.system, os.path.join, collections.OrderedDict])
+def test_what_the_interpreter_brings_is_refused_unless_allowed(target):
+    with pytest.raises(NotAllowed, match="TASK_MODULES"):
+        references.reference(target)
+
+
+def test_a_class_method_can_be_what_a_call_runs():
+    name, _ = calls.encode_call(shapes.Point.origin, calls.Mode.APPLY, [((), {})])
+
+    assert name == f"{HERE}.Point.origin"
+
+
+@pytest.mark.parametrize("target", [shapes.Point.unit, shapes.Point(3, 4).length, shapes.Point])
+def test_static_methods_bound_methods_and_classes_can_be_what_a_call_runs(target):
+    name, _ = calls.encode_call(target, calls.Mode.APPLY, [((), {})])
+
+    assert name.startswith(f"{HERE}.Point")
+
+
+def local_function():
+    def inner():
+        return 1
+
+    return inner
+
+
+class Callable:
+    def __call__(self):
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        (lambda: 1, "lambda"),
+        (shapes.square, "lambda"),
+        (local_function(), "inside a function"),
+        (shapes.called_elsewhere, "inside a function"),
+        (shapes.kept, "hidden"),
+        (shapes.Misnamed, "Other"),
+        (3, "no module and name"),
+        ([].append, "no module and name|TASK_MODULES"),
+        (Callable(), "no module and name"),
+    ],
+)
+def test_what_has_no_name_of_its_own_is_refused_with_the_reason(allow, target, reason):
+    allow("examples,tests")
+
+    with pytest.raises((NotPortable, NotAllowed), match=reason) as refused:
+        references.reference(target)
+
+    assert "\n" not in str(refused.value)
+
+
+def test_a_function_that_another_one_replaced_is_refused(monkeypatch):
+    original = shapes.double
+    monkeypatch.setattr(shapes, "double", lambda number: number)
+
+    with pytest.raises(NotPortable, match="another object"):
+        references.reference(original)
+
+
+def test_a_function_of_a_module_that_was_removed_is_refused(monkeypatch):
+    monkeypatch.delitem(sys.modules, HERE)
+
+    with pytest.raises((NotPortable, NotAllowed)):
+        references.reference(shapes.double)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os:system",
+        "builtins:eval",
+        "subprocess:Popen",
+        "tests:unit",
+        "tests.unit:shapes",
+        "tests.unit.test_references:local_function",
+        "shared.results:answer",
+        "",
+        ":",
+        ":os.system",
+        f"{HERE}",
+        f"{HERE}:",
+        f"{HERE}:system",
+        f"{HERE}:rmtree",
+        f"{HERE}:os",
+        f"{HERE}:os.system",
+        f"{HERE}:os.path.join",
+        f"{HERE}:collections.OrderedDict",
+        f"{HERE}:table",
+        f"{HERE}:table.get",
+        f"{HERE}:double.__globals__",
+        f"{HERE}:double.__class__",
+        f"{HERE}:double.__globals__.get",
+        f"{HERE}:Point.__init__.__globals__",
+        f"{HERE}:__builtins__",
+        f"{HERE}:__builtins__.eval",
+        f"{HERE}:__loader__.get_data",
+        f"{HERE}:__dict__",
+        f"{HERE}:missing",
+        f"{HERE}:Point.missing",
+        f"{HERE}:Colour.mro",
+        f"{HERE}.missing:thing",
+        f"{HERE}..:double",
+        f".{HERE}:double",
+        f" {HERE}:double",
+    ],
+)
+def test_a_name_that_leads_anywhere_else_is_refused(name):
+    with pytest.raises((NotPortable, NotAllowed)) as refused:
+        references.resolve(name)
+
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "allowed", "expected"),
+    [
+        ("examples", ("examples",), True),
+        ("examples.pool", ("examples",), True),
+        ("examples.deep.er", ("os", "examples"), True),
+        ("examplesevil", ("examples",), False),
+        ("examples_evil.pool", ("examples",), False),
+        ("example", ("examples",), False),
+        ("examples", ("examples.pool",), False),
+        ("other.examples", ("examples",), False),
+        ("Examples", ("examples",), False),
+        ("", ("examples",), False),
+        ("examples", (), False),
+        (".examples", ("examples",), False),
+    ],
+)
+def test_the_allow_list_names_modules_and_what_lies_in_them(module, allowed, expected):
+    assert references.is_allowed(module, allowed) is expected
+
+
+def test_a_module_whose_name_only_begins_like_an_allowed_one_is_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "examplesevil.py").write_text("def double(number): return number\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(NotAllowed):
+        references.resolve("examplesevil:double")
+
+    assert "examplesevil" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "text", ["1/0\n", "import no_such_module\n", "def (:\n", "raise SystemExit\n"]
+)
+def test_a_module_that_fails_at_its_import_is_told_as_such(tmp_path, monkeypatch, allow, text):
+    (tmp_path / "faulty.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    allow("faulty")
+
+    with pytest.raises(NotPortable, match="cannot import 'faulty'"):
+        references.resolve("faulty:function")
+
+
+def test_what_is_not_callable_is_not_taken_for_a_function(tmp_path, monkeypatch, allow):
+    (tmp_path / "holds.py").write_text("class Thing: pass\nthing = Thing()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    allow("holds")
+
+    with pytest.raises(NotPortable, match="Thing, not a function"):
+        references.resolve_function("holds:thing")
+
+
+# Scripts: what is defined in `__main__` travels under the name that others import.
+
+SCRIPT = """
+import json
+import sys
+
+from shared import codec, references
+from shared.errors import DaySixError
+
+
+class Point:
+    pass
+
+
+class Error(Exception):
+    pass
+
+
+def function():
+    return 1
+
+
+def told(make):
+    try:
+        return make()
+    except DaySixError as refused:
+        return f"{type(refused).__name__}: {refused}"
+
+
+def own_again(thing):
+    arrived = codec.loads(codec.dumps(thing))
+    return type(arrived) is type(thing) and (arrived is thing or not isinstance(thing, type))
+
+
+if __name__ == "__main__":
+    before = set(sys.modules)
+    said = {
+        "name": told(lambda: references.reference(function)),
+        "object": told(lambda: own_again(Point())),
+        "error": told(lambda: own_again(Error("x"))),
+        "class": told(lambda: own_again(Point)),
+        "function": told(lambda: codec.loads(codec.dumps(function)) is function),
+    }
+    print(json.dumps({**said, "imported": [m for m in set(sys.modules) - before if "work" in m]}))
+"""
+COMMANDS = {
+    "script": ["work/script.py"],
+    "module": ["-m", "work.script"],
+    "package": ["-m", "work"],
+    "deep": ["work/deep/script.py"],
+    "outside": ["other.py"],
+    "evil": ["workevil.py"],
+    "words": ["-c", SCRIPT],
+}
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """What the script says, for each way of running it; all run at once."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("work/script", "work/__main__", "work/deep/script", "other", "workevil"):
+        file = folder / f"{name}.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(SCRIPT)
+    (folder / "work/__init__.py").touch()
+    running = {
+        name: subprocess.Popen(
+            [sys.executable, *command],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TASK_MODULES": "work"},
+            stdout=subprocess.PIPE,
+        )
+        for name, command in COMMANDS.items()
+    }
+    return {name: json.loads(done.communicate(timeout=60)[0]) for name, done in running.items()}
+
+
+@pytest.mark.parametrize(
+    ("way", "name"),
+    [
+        ("script", "work.script:function"),
+        ("module", "work.script:function"),
+        ("package", "work.__main__:function"),
+        ("deep", "work.deep.script:function"),
+    ],
+)
+def test_a_function_of_the_running_script_has_the_name_that_others_import(said, way, name):
+    assert said[way]["name"] == name
+
+
+@pytest.mark.parametrize("way", ["script", "module", "package", "deep"])
+@pytest.mark.parametrize("thing", ["object", "error", "class", "function"])
+def test_what_comes_back_to_a_script_is_of_the_scripts_own_class(said, way, thing):
+    assert said[way][thing] is True
+
+
+@pytest.mark.parametrize("way", ["script", "module", "package", "deep"])
+def test_the_running_script_is_not_run_a_second_time_under_its_own_name(said, way):
+    assert said[way]["imported"] == []
+
+
+@pytest.mark.parametrize(("way", "file"), [("outside", "other.py"), ("evil", "workevil.py")])
+def test_a_script_outside_the_allow_list_is_refused_with_its_file(said, way, file):
+    assert said[way]["name"].startswith("NotAllowed: ")
+    assert file in said[way]["name"]
+    assert "TASK_MODULES" in said[way]["name"]
+
+
+def test_a_function_without_a_file_is_refused_with_the_way_out(said):
+    assert said["words"]["name"].startswith("NotPortable: ")
+    assert "put it into a file" in said["words"]["name"]
+
+
+# Fingerprints: worker and caller must have loaded the same source.
+
+
+def test_the_fingerprint_changes_with_the_source(tmp_path, monkeypatch):
+    marks = []
+    for text in ("x = 1\n", "x = 1\n", "x = 2\n"):
+        (tmp_path / "printed.py").write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        __import__("printed")
+        references.fingerprint.cache_clear()
+        marks.append(references.fingerprint("printed"))
+        del sys.modules["printed"]
+
+    assert marks[0] == marks[1] != marks[2]
+    assert all(marks)
+
+
+def test_the_standard_library_has_no_fingerprint():
+    assert references.fingerprint("json") == ""
+
+
+def test_another_source_than_the_callers_is_refused_with_the_host():
+    with pytest.raises(CodeDiffers, match=rf"{HERE}.*restart the workers"):
+        references.check_fingerprint(HERE, "0123456789abcdef")
+
+
+def test_the_same_source_or_an_unknown_one_is_accepted():
+    references.check_fingerprint(HERE, references.fingerprint(HERE))
+    references.check_fingerprint(HERE, "")

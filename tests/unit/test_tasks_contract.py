@@ -1,0 +1,102 @@
+"""Each ready-made task fits the contract that producers check arguments against."""
+
+import inspect
+
+import pytest
+
+from shared import tasks as contracts
+from shared.app import app
+from shared.pools import PoolKind
+from worker import tasks
+
+
+@pytest.mark.parametrize("contract", contracts.CONTRACTS.values(), ids=lambda c: c.name)
+def test_each_contract_is_implemented_with_an_equal_signature(contract):
+    task = getattr(tasks, contract.name)
+
+    assert inspect.signature(task.run) == contract.signature
+    assert app.tasks[contract.name] is task or app.tasks[contract.name].run is task.run
+
+
+@pytest.mark.parametrize("contract", contracts.CONTRACTS.values(), ids=lambda c: c.name)
+def test_each_contract_says_where_it_runs_and_what_it_gives(contract):
+    task = getattr(tasks, contract.name)
+
+    assert isinstance(contract.pool, PoolKind)
+    assert task.queue == contract.pool.value
+    assert contract.help
+    assert "\n" not in contract.help
+    assert contract.signature.return_annotation is not inspect.Signature.empty
+    assert all(
+        parameter.annotation is not parameter.empty
+        for parameter in contract.signature.parameters.values()
+    )
+
+
+def test_the_worker_has_no_task_that_producers_do_not_know():
+    known = {name for name, task in app.tasks.items() if task.__module__ == tasks.__name__}
+
+    assert known == set(contracts.CONTRACTS)
+
+
+def test_an_implementation_that_does_not_fit_its_contract_is_refused_at_import():
+    def sleep(seconds: int) -> float:
+        return seconds
+
+    with pytest.raises(TypeError, match="sleep does not fit its contract"):
+        tasks.implements(contracts.sleep)(sleep)
+
+
+@pytest.mark.parametrize("contract", contracts.CONTRACTS.values(), ids=lambda c: c.name)
+def test_a_killed_child_repeats_a_task_twice_and_never_for_ever(contract):
+    task = getattr(tasks, contract.name)
+
+    assert task.acks_late
+    assert task.retry_on_worker_lost
+    assert task.max_retries == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "found"), [(0, 0), (2, 0), (3, 1), (10, 4), (100, 25), (1000, 168)]
+)
+def test_primes_counts_the_primes_below_a_number(count, found):
+    assert tasks.primes.run(count) == found
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8000.evil/slow",
+        "http://127.0.0.1:8000@evil/slow",
+        "http://127.0.0.1:80001/slow",
+        "https://127.0.0.1:8000/slow",
+        "http://127.0.0.1:8000/",
+        "http://127.0.0.1:8000/slow/../secret",
+        "http://good/api/../secret",
+        "file:///etc/passwd",
+        "",
+    ],
+)
+def test_fetch_refuses_every_url_that_only_looks_allowed(monkeypatch, url):
+    monkeypatch.setenv("FETCH_ALLOW", "http://good/api, http://other/")
+    tasks.current.cache_clear()
+
+    with pytest.raises(PermissionError, match="FETCH_ALLOW"):
+        tasks.check_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8000/slow",
+        "http://127.0.0.1:8000/slow?delay_s=1",
+        "http://good/api",
+        "http://good/api/more?x=1",
+        "http://other/anything",
+    ],
+)
+def test_fetch_takes_what_the_settings_allow(monkeypatch, url):
+    monkeypatch.setenv("FETCH_ALLOW", "http://good/api, http://other/")
+    tasks.current.cache_clear()
+
+    tasks.check_url(url)
