@@ -43,7 +43,12 @@ __all__ = [
     "active_children",
     "cpu_count",
     "current_process",
+    "freeze_support",
+    "get_all_start_methods",
+    "get_context",
+    "get_start_method",
     "parent_process",
+    "set_start_method",
 ]
 
 
@@ -97,3 +102,34 @@ def cpu_count() -> int:
     from shared.presence import capacity
 
     return capacity(PoolKind.PREFORK)
+
+
+# There is one way in which these workers start, so a context is this package itself.
+
+_METHODS = ("fork", "spawn", "forkserver")
+
+
+def get_context(method: str | None = None) -> Any:
+    """This package: its processes run on the workers, whatever the start method."""
+    if method is not None and method not in _METHODS:
+        raise ValueError(f"cannot find context for {method!r}")
+    return import_module(__name__)
+
+
+def get_all_start_methods() -> list[str]:
+    """The names that `get_context` and `set_start_method` accept."""
+    return list(_METHODS)
+
+
+def get_start_method(allow_none: bool = False) -> str:
+    """How a function reaches its process: by name, as with ``spawn``."""
+    return "spawn"
+
+
+def set_start_method(method: str | None, force: bool = False) -> None:
+    """Accepted and without effect: the workers have been started."""
+    get_context(method)
+
+
+def freeze_support() -> None:
+    """Nothing to do: no process is started from a frozen program here."""

@@ -1,4 +1,4 @@
-"""A Redis of its own for a test module, with short leases; no workers, no stack."""
+"""A Redis of its own for a test module; no workers, no stack."""
 
 import os
 import shutil
@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from shared import settings, store
+from shared.leases import keeper
 from tests.conftest import unavailable
 
 
@@ -73,6 +74,7 @@ def with_environment(variables):
             os.environ[name] = value
     settings.current.cache_clear()
     store.store.cache_clear()
+    keeper._rouse()
     return before
 
 
@@ -86,14 +88,22 @@ def redis_only():
     before = with_environment(
         {
             "REDIS_URL": server.url,
-            "HANDLE_LEASE_S": "2",
-            "LOCK_LEASE_S": "1",
+            "HANDLE_LEASE_S": None,
+            "LOCK_LEASE_S": None,
             "TASK_MODULES": "tests",
         }
     )
     yield server
     with_environment(before)
     server.stop()
+
+
+@pytest.fixture
+def short_leases(redis_only):
+    """Handles that last two seconds unused, holds that last one."""
+    before = with_environment({"HANDLE_LEASE_S": "2", "LOCK_LEASE_S": "1"})
+    yield redis_only
+    with_environment(before)
 
 
 def eventually(condition, within_s=10.0):

@@ -1,0 +1,216 @@
+"""What is in use stays, what nobody uses goes: every key has a lease, one thread renews them.
+
+Each process that has handles (queues, locks, managed objects …) runs one thread, the keeper.
+It renews two things:
+
+- the keys of every handle that is alive here, and of those that lie in its container, in
+  theirs, and so on: `HANDLE_LEASE_S`;
+- every hold: a lock that is held, the end of a pipe that is open: `LOCK_LEASE_S`. A hold has
+  a deadline of its own, because its keys stay while others still want the lock.
+
+A process that is killed renews nothing, and what only it used disappears.
+"""
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from shared.scripts import Script
+from shared.settings import current
+
+logger = logging.getLogger(__name__)
+
+# All the keys that a handle may have: its name, and its name with one of these.
+SUFFIXES = (
+    *("", ":items", ":line", ":claims", ":refs"),
+    *(":pending", ":held", ":order", ":keys", ":freed"),
+)
+_SUFFIXES = "local SUFFIXES = {" + ", ".join(f"'{suffix}'" for suffix in SUFFIXES) + "}"
+_AT_ONCE = 200
+_PAUSE_S = 0.5
+
+# arg: names of handles. Follows `refs`, each name once, so that cycles end.
+_RENEW = Script(
+    _SUFFIXES
+    + """
+    local todo, seen = arg, {}
+    while #todo > 0 do
+      local one = table.remove(todo)
+      if not seen[one] then
+        seen[one] = true
+        for _, suffix in ipairs(SUFFIXES) do redis.call('pexpire', one .. suffix, lease) end
+        for _, other in ipairs(redis.call('hkeys', one .. ':refs')) do
+          todo[#todo + 1] = other
+        end
+      end
+    end
+    """,
+    reads=True,
+)
+
+# arg: the lease in ms, then name, ticket and '1' for a hold that revives. Answers 1 for each
+# that goes on, 0 for each that had run out.
+_RENEW_HOLDS = Script(
+    """
+    local present, answers = now(), {}
+    for i = 2, #arg, 3 do
+      local claims, ticket, revives = arg[i] .. ':claims', arg[i + 1], arg[i + 2] == '1'
+      local deadline = redis.call('zscore', claims, ticket)
+      local lives = revives or (deadline and tonumber(deadline) > present)
+      if lives then
+        redis.call('zadd', claims, present + arg[1], ticket)
+        for _, suffix in ipairs({'', ':line', ':claims', ':freed'}) do
+          redis.call('pexpire', arg[i] .. suffix, math.max(lease, arg[1]))
+        end
+      end
+      answers[#answers + 1] = lives and 1 or 0
+    end
+    return answers
+    """,
+    reads=True,
+)
+
+_DELETE = Script(
+    _SUFFIXES
+    + """
+    local count = 0
+    for _, one in ipairs(arg) do
+      for _, suffix in ipairs(SUFFIXES) do count = count + redis.call('del', one .. suffix) end
+    end
+    return count
+    """,
+    reads=True,
+)
+
+
+@dataclass(eq=False)
+class Hold:
+    """A claim on a handle that this process keeps up; `lost` once it ran out."""
+
+    name: str
+    ticket: str
+    revives: bool = False  # a pipe's end is open again after a pause; a lock is not held again
+    lost: bool = False
+    over: bool = False  # nobody needs it any more; may be set while garbage is collected
+
+
+class Keeper:
+    """The one thread of this process that renews; it starts with the first thing to renew."""
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._changed = threading.Condition()  # the old one may be held, by a thread that is gone
+        self._handles: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._holds: set[Hold] = set()
+        self._thread: threading.Thread | None = None
+        self._wake = False
+
+    def watch(self, handle: Any) -> None:
+        """Renew a handle's keys for as long as the object is alive."""
+        with self._changed:
+            self._handles.add(handle)
+            self._start()
+
+    def keep(self, hold: Hold) -> None:
+        """Renew a hold until it is dropped."""
+        with self._changed:
+            first = not self._holds
+            self._holds.add(hold)
+            self._start()
+            if first:
+                self._rouse()  # it sleeps until the next handle is due, which may be too late
+
+    def drop(self, hold: Hold) -> None:
+        """Renew a hold no more."""
+        with self._changed:
+            self._holds.discard(hold)
+
+    def handles(self) -> list[Any]:
+        """The handles that are alive in this process."""
+        with self._changed:
+            return list(self._handles)
+
+    def become_another(self) -> None:
+        """In a forked child: the handles are used here too, the holds are the parent's."""
+        handles = self._handles
+        self._forget()
+        self._handles = handles
+        if len(handles):
+            self._start()
+
+    def _rouse(self) -> None:
+        """Have the thread look anew at what is due."""
+        with self._changed:
+            self._wake = True
+            self._changed.notify()
+
+    def _start(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        handles_at = time.monotonic() + current().handle_lease_s / 4
+        holds_at = time.monotonic()
+        while True:
+            with self._changed:
+                due = min(handles_at, holds_at) if self._holds else handles_at
+                if not self._wake:
+                    self._changed.wait(max(0.0, due - time.monotonic()))
+                if self._wake:
+                    # The first hold is as fresh as its acquisition.
+                    self._wake = False
+                    holds_at = time.monotonic() + current().lock_lease_s / 4
+                    handles_at = min(handles_at, time.monotonic() + current().handle_lease_s / 4)
+                    continue
+                self._holds = {hold for hold in self._holds if not hold.over}
+                holds = list(self._holds)
+            try:
+                if holds and time.monotonic() >= holds_at:
+                    holds_at = time.monotonic() + current().lock_lease_s / 4
+                    self._renew_holds(holds)
+                if time.monotonic() >= handles_at:
+                    handles_at = time.monotonic() + current().handle_lease_s / 4
+                    renew(name for handle in self.handles() for name in handle._names())
+            except Exception as error:
+                # Redis is away: nothing is lost before the lease ends, so try again soon.
+                logger.debug("leases wait for Redis: %s", error)
+                handles_at = holds_at = time.monotonic() + _PAUSE_S
+
+    def _renew_holds(self, holds: list[Hold]) -> None:
+        for some in _slices(holds):
+            arguments: list[Any] = [int(current().lock_lease_s * 1000)]
+            for hold in some:
+                arguments += [hold.name, hold.ticket, "1" if hold.revives else "0"]
+            for hold, lives in zip(some, _RENEW_HOLDS("keeper", *arguments), strict=True):
+                if not lives:
+                    hold.lost = True
+                    self.drop(hold)
+
+
+def renew(names: Iterable[str]) -> None:
+    """Renew the lease of these handles, and of all that lies in them."""
+    for some in _slices(list(dict.fromkeys(names))):
+        _RENEW("keeper", *some)
+
+
+def delete(names: Iterable[str]) -> None:
+    """Remove these handles' keys from Redis at once."""
+    for some in _slices(list(names)):
+        _DELETE("keeper", *some)
+
+
+def _slices(items: list[Any]) -> Iterable[list[Any]]:
+    return (items[i : i + _AT_ONCE] for i in range(0, len(items), _AT_ONCE))
+
+
+keeper = Keeper()
+
+os.register_at_fork(after_in_child=keeper.become_another)

@@ -1,0 +1,152 @@
+"""A dict in Redis: values by key, the order of the keys, and what Python means by "same key".
+
+Two keys are the same if Python says so: ``1``, ``1.0`` and ``True`` are one. So a key's *field*
+is the encoding of its plainest equal, and the key as it was given is kept where it differs.
+"""
+
+import enum
+import numbers
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from shared import codec, handles
+from shared.scripts import Script
+
+_COMMON = """
+  if not creating and redis.call('exists', name) == 0 then return redis.error_reply('GONE') end
+  local items, order, keys = name .. ':items', name .. ':order', name .. ':keys'
+
+  local function put(field, key, item)
+    local before = redis.call('hget', items, field)
+    if before then
+      refer(before, -1)
+    else
+      redis.call('zadd', order, redis.call('hincrby', name, 'next', 1), field)
+      if key ~= field then redis.call('hset', keys, field, key) end
+    end
+    redis.call('hset', items, field, item)
+    refer(item, 1)
+  end
+
+  local function take(field)
+    local item = redis.call('hget', items, field)
+    if item then
+      refer(item, -1)
+      redis.call('hdel', items, field)
+      redis.call('zrem', order, field)
+      redis.call('hdel', keys, field)
+    end
+    return item
+  end
+
+  local function key_of(field) return redis.call('hget', keys, field) or field end
+  local function keep_all() keep('', ':items', ':order', ':keys', ':refs') end
+"""
+
+_PUT_ALL = """
+  for i = 1, #arg, 3 do put(arg[i], arg[i + 1], arg[i + 2]) end
+  keep_all()
+  return 1
+"""
+
+# arg: field, key and item, as often as there are entries.
+CREATE = Script(
+    "local creating = true" + _COMMON + "redis.call('hset', name, 'next', 0)" + _PUT_ALL
+)
+SET = Script("local creating = false" + _COMMON + _PUT_ALL)
+
+# arg: field, key, item. The item that is there now.
+SETDEFAULT = Script(
+    "local creating = false"
+    + _COMMON
+    + """
+  local item = redis.call('hget', items, arg[1])
+  if not item then put(arg[1], arg[2], arg[3]) end
+  keep_all()
+  return item or arg[3]
+"""
+)
+
+# arg: field. The item that was taken out.
+TAKE = Script("local creating = false" + _COMMON + "return take(arg[1])")
+
+# The key and item that came last.
+TAKE_LAST = Script(
+    "local creating = false"
+    + _COMMON
+    + """
+  local field = redis.call('zrange', order, -1, -1)[1]
+  if not field then return false end
+  local key = key_of(field)
+  return {key, take(field)}
+"""
+)
+
+CLEAR = Script(
+    "local creating = false"
+    + _COMMON
+    + """
+  redis.call('del', items, order, keys, name .. ':refs')
+  return 1
+"""
+)
+
+# arg: field. Its item.
+GET = Script(
+    "local creating = false" + _COMMON + "return redis.call('hget', items, arg[1])", reads=True
+)
+
+LENGTH = Script("local creating = false" + _COMMON + "return redis.call('hlen', items)", reads=True)
+
+KEYS = Script(
+    "local creating = false"
+    + _COMMON
+    + """
+  local answer = redis.call('zrange', order, 0, -1)
+  for i, field in ipairs(answer) do answer[i] = key_of(field) end
+  return answer
+""",
+    reads=True,
+)
+
+# Key and item in turn.
+ALL = Script(
+    "local creating = false"
+    + _COMMON
+    + """
+  local answer = {}
+  for _, field in ipairs(redis.call('zrange', order, 0, -1)) do
+    answer[#answer + 1] = key_of(field)
+    answer[#answer + 1] = redis.call('hget', items, field)
+  end
+  return answer
+""",
+    reads=True,
+)
+
+
+def field(key: Any) -> bytes:
+    """The bytes that are the same for all keys that are equal; TypeError for an unhashable one."""
+    hash(key)
+    return codec.dumps(_plainest(key), what="the key")
+
+
+def entries(values: Mapping[Any, Any]) -> Iterable[bytes]:
+    """Keys and values as the scripts take them."""
+    for key, value in values.items():
+        yield field(key)
+        yield codec.dumps(key, what="the key")
+        yield handles.encode(value, "the value")
+
+
+def _plainest(key: Any) -> Any:
+    if isinstance(key, tuple) and type(key).__hash__ is tuple.__hash__:
+        return tuple(map(_plainest, key))
+    if isinstance(key, frozenset):
+        return sorted(codec.dumps(_plainest(item)) for item in key)  # no list is a key
+    if isinstance(key, numbers.Complex) and key == key.real:
+        real: Any = key.real
+        return int(real) if real == real // 1 else key
+    if isinstance(key, enum.Enum) and isinstance(key, (str, bytes)):
+        return key.value
+    return key
