@@ -21,6 +21,7 @@ from celery import signals
 from shared import codec, context, exceptions, references, results
 from shared.app import app
 from shared.errors import TaskWithdrawn, WorkerLost
+from shared.pools import PoolKind
 
 NAME = "call"
 PROCESS = "process"
@@ -163,7 +164,7 @@ def _run(payload: bytes, options: dict[str, Any]) -> tuple[list[Outcome], BaseEx
         try:
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
-                value = asyncio.run(value)
+                value = _await(value)
             outcomes.append(Outcome(True, value))
         except BaseException as error:
             if type(error).__name__ == "GreenletExit":
@@ -173,6 +174,16 @@ def _run(payload: bytes, options: dict[str, Any]) -> tuple[list[Outcome], BaseEx
             if not options.get("go_on"):
                 break
     return outcomes, first
+
+
+def _await(coroutine: Any) -> Any:
+    around = context.current()
+    if around is not None and around.kind == PoolKind.GEVENT:
+        # A thread has one running loop, and all greenlets share a thread: borrow another.
+        import gevent  # noqa: PLC0415 - only a gevent worker has it loaded
+
+        return gevent.get_hub().threadpool.apply(asyncio.run, (coroutine,))
+    return asyncio.run(coroutine)
 
 
 def _run_process(
@@ -187,6 +198,8 @@ def _run_process(
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
         if code == 1 and error.code != 1:
             print(error.code, file=sys.stderr)
+        if -256 < code < -256 + signal.NSIG:
+            code = -256 - code  # how billiard turns a signal into an exit
     else:
         trace = outcomes[-1].traceback or exceptions.describe(error)
         print(f"Process {options['process']['name']}:\n{trace}", end="", file=sys.stderr)

@@ -65,7 +65,7 @@ class Presence(bootsteps.StartStopStep):
 
 def end_orphans(pool: Any) -> None:
     """End the processes whose parent is gone: its reply stream's lease has ended."""
-    processes = [r for r in state.active_requests if r.name == calls.PROCESS]
+    processes = [r for r in state.active_requests if r.task.name == calls.PROCESS]
     if not processes:
         return
     pipe = store().pipeline(transaction=False)

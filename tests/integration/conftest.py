@@ -8,7 +8,7 @@ from producer.stack import Stack, StackFailed
 from shared import settings, store
 from tests.conftest import unavailable
 
-TASK_MODULES = "examples,tests.integration.functions"
+TASK_MODULES = "examples,tests.integration"
 
 
 @pytest.fixture(scope="session")

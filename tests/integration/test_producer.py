@@ -41,7 +41,9 @@ def idle_redis(stack):
 
 @pytest.mark.parametrize("pool", list(PoolKind))
 def test_a_task_runs_on_the_pool_that_was_asked_for(stack, pool):
-    done = producer("send", "sleep", "0", "--pool", pool.value, "--wait", "--json", "--timeout", "30")
+    done = producer(
+        "send", "sleep", "0", "--pool", pool.value, "--wait", "--json", "--timeout", "30"
+    )
 
     outcome = json.loads(done.stdout)
     assert done.returncode == 0
@@ -60,7 +62,11 @@ def test_a_failing_task_ends_with_its_error_and_exit_1(stack):
     ("words", "status", "names"),
     [
         (["send", "printcount", "abc"], 2, ["count='abc'", "integer"]),
-        (["send", "printcount", "1", "--pool", "fork"], 2, ["'fork'", "prefork", "threads", "gevent"]),
+        (
+            ["send", "printcount", "1", "--pool", "fork"],
+            2,
+            ["'fork'", "prefork", "threads", "gevent"],
+        ),
         (["send", "printcount", "1", "--count", "-1"], 2, ["--count", "1"]),
         (["send", "prntcount", "1"], 2, ["'prntcount'", "printcount"]),
         (["send"], 2, ["task"]),
@@ -128,7 +134,15 @@ def test_a_full_queue_stops_the_producer_when_it_chose_so(idle_redis):
     url, client = idle_redis
 
     done = producer(
-        "send", "sleep", "0", "--count", "500", "--when-full", "stop", REDIS_URL=url, QUEUE_LIMIT="120"
+        "send",
+        "sleep",
+        "0",
+        "--count",
+        "500",
+        "--when-full",
+        "stop",
+        REDIS_URL=url,
+        QUEUE_LIMIT="120",
     )
 
     assert done.returncode == 1
@@ -200,7 +214,17 @@ def test_a_delayed_task_does_not_run_before_its_time(stack):
 
 def test_an_expired_task_is_not_run(stack):
     done = producer(
-        "send", "sleep", "0", "--countdown", "1", "--expires", "0.1", "--wait", "--timeout", "30", "--json"
+        "send",
+        "sleep",
+        "0",
+        "--countdown",
+        "1",
+        "--expires",
+        "0.1",
+        "--wait",
+        "--timeout",
+        "30",
+        "--json",
     )
 
     assert done.returncode == 1
@@ -216,7 +240,9 @@ def test_waiting_ends_with_a_line_when_time_runs_out(stack):
 
 @pytest.mark.parametrize("pool", [PoolKind.PREFORK, PoolKind.GEVENT])
 def test_a_running_task_can_be_cancelled(stack, pool):
-    task_id = json.loads(producer("send", "sleep", "60", "--pool", pool.value, "--json").stdout)["ids"][0]
+    task_id = json.loads(producer("send", "sleep", "60", "--pool", pool.value, "--json").stdout)[
+        "ids"
+    ][0]
     wait_for_state(task_id, "STARTED")
 
     done = producer("cancel", task_id)
@@ -227,7 +253,9 @@ def test_a_running_task_can_be_cancelled(stack, pool):
 
 
 def test_a_running_thread_cannot_be_cancelled_and_that_is_said(stack):
-    task_id = json.loads(producer("send", "sleep", "5", "--pool", "threads", "--json").stdout)["ids"][0]
+    task_id = json.loads(producer("send", "sleep", "5", "--pool", "threads", "--json").stdout)[
+        "ids"
+    ][0]
     wait_for_state(task_id, "STARTED")
 
     done = producer("cancel", task_id)
@@ -237,7 +265,9 @@ def test_a_running_thread_cannot_be_cancelled_and_that_is_said(stack):
 
 
 def test_a_queued_task_that_was_cancelled_never_runs(stack):
-    task_id = json.loads(producer("send", "sleep", "0", "--countdown", "3", "--json").stdout)["ids"][0]
+    task_id = json.loads(producer("send", "sleep", "0", "--countdown", "3", "--json").stdout)[
+        "ids"
+    ][0]
 
     done = producer("cancel", task_id)
 

@@ -102,7 +102,12 @@ def test_the_callers_environment_reaches_the_workers(marked, tmp_path):
 
 def test_a_command_that_does_not_exist_is_told_and_ends_with_127(marked):
     done = subprocess.run(
-        [*STACK, "--", "no-such-command"], env=marked, capture_output=True, text=True, timeout=60, check=False
+        [*STACK, "--", "no-such-command"],
+        env=marked,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
     assert done.returncode == 127
@@ -116,7 +121,12 @@ def test_a_port_that_is_taken_is_one_line_and_exit_1(marked):
         port = taken.getsockname()[1]
 
         done = subprocess.run(
-            [*STACK, "--flower-port", str(port)], env=marked, capture_output=True, text=True, timeout=60, check=False
+            [*STACK, "--flower-port", str(port)],
+            env=marked,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     assert done.returncode == 1
@@ -151,7 +161,12 @@ def test_a_worker_that_cannot_start_is_named_with_its_reason(marked):
 )
 def test_nothing_is_left_however_it_ends(marked, signum, when):
     process = subprocess.Popen(
-        STACK, env=marked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        STACK,
+        env=marked,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     mark = marked["DAY_SIX_TEST_MARK"]
     if when == "starting":
@@ -165,13 +180,24 @@ def test_nothing_is_left_however_it_ends(marked, signum, when):
     process.communicate(timeout=40)
 
     wait_until(gone(marked), what="the end of every process and file")
-    ended_well = {signal.SIGINT: (0, 130), signal.SIGTERM: (143,), signal.SIGHUP: (129,), signal.SIGKILL: (-9,)}
+    ended_well = {
+        signal.SIGINT: (0, 130),
+        signal.SIGTERM: (143,),
+        signal.SIGHUP: (129,),
+        signal.SIGKILL: (-9,),
+    }
     assert process.returncode in ended_well[signum]
 
 
 def test_a_signal_ends_the_command_too(marked):
     process = subprocess.Popen(
-        [*STACK, "--", sys.executable, "-c", "import time; print('running', flush=True); time.sleep(600)"],
+        [
+            *STACK,
+            "--",
+            sys.executable,
+            "-c",
+            "import time; print('running', flush=True); time.sleep(600)",
+        ],
         env=marked,
         stdout=subprocess.PIPE,
         text=True,
@@ -194,7 +220,12 @@ def test_no_password_stands_in_the_arguments_of_any_process(marked):
     )
 
     done = subprocess.run(
-        [*STACK, "--", sys.executable, "-c", script], env=marked, capture_output=True, text=True, timeout=60, check=False
+        [*STACK, "--", sys.executable, "-c", script],
+        env=marked,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
     length, shown = done.stdout.split()

@@ -1,0 +1,99 @@
+"""Each installation's own passwords: made at the first start, kept in files.
+
+    python -m shared.passwords              make those that are missing (the `passwords` service)
+    python -m shared.passwords show         print Flower's login
+    python -m shared.passwords set flower   take a new one from the terminal or from stdin
+
+``REDIS_PASSWORD_FILE`` and ``FLOWER_PASSWORD_FILE`` say where. Nothing here ever writes a
+password into a log, an argument or an environment variable.
+"""
+
+# ruff: noqa: T201 - a command line of its own
+
+import getpass
+import os
+import secrets
+import sys
+from pathlib import Path
+
+from shared.errors import SettingsError
+from shared.settings import current, read_secret
+
+# What `redis-server` reads: its own password, in the words of its configuration.
+REDIS_CONF = "redis.conf"
+_USAGE = "usage: python -m shared.passwords [show | set flower]"
+
+
+def make() -> list[Path]:
+    """Make what is missing; the files that were made."""
+    redis_file, flower_file = _path("REDIS_PASSWORD_FILE"), _path("FLOWER_PASSWORD_FILE")
+    made = [path for path in (redis_file, flower_file) if not path.exists()]
+    for path in made:
+        _write(path, secrets.token_urlsafe(32))
+    # Made anew at each start, so that the two can never differ.
+    password = read_secret("REDIS_PASSWORD_FILE", redis_file)
+    _write(redis_file.with_name(REDIS_CONF), f"requirepass {password}")
+    return made
+
+
+def set_flower(password: str) -> None:
+    """Replace Flower's password; ValueError for one that a browser could not send."""
+    # Flower compares ASCII only; a line end or a space at the ends would be lost in the file.
+    if not password.isascii() or not password.isprintable() or password != password.strip():
+        raise ValueError("the password may have printable ASCII characters only, no spaces around")
+    if len(password) < 8:
+        raise ValueError("the password needs at least 8 characters")
+    _write(_path("FLOWER_PASSWORD_FILE"), password)
+
+
+def _path(variable: str) -> Path:
+    path: Path | None = getattr(current(), variable.lower())
+    if path is None:
+        raise SettingsError(variable, " is not set: name the file that is to hold the password")
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    # Write aside and rename: a reader sees the old file or the new one, never half of it.
+    # Readable for its owner alone from its first moment.
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+    aside.replace(path)
+
+
+def _ask() -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password = getpass.getpass("New password of Flower: ")
+    if getpass.getpass("Once more: ") != password:
+        raise ValueError("the two differ, nothing was changed")
+    return password
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; the exit code."""
+    try:
+        match arguments:
+            case [] | ["make"]:
+                for path in make():
+                    print(f"made {path}", flush=True)
+            case ["show"]:
+                make()  # nothing has been started yet: then these are the ones to come
+                password = read_secret("FLOWER_PASSWORD_FILE", _path("FLOWER_PASSWORD_FILE"))
+                print(f"user:     {current().flower_user}\npassword: {password}")
+            case ["set", "flower"]:
+                set_flower(_ask())
+                print("changed; now restart Flower: docker compose restart flower", file=sys.stderr)
+            case _:
+                print(_USAGE, file=sys.stderr)
+                return 2
+    except (SettingsError, ValueError, OSError) as error:
+        print(f"passwords: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

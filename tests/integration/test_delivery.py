@@ -1,0 +1,70 @@
+"""Connections are cut in the middle of work, and every result still arrives, once."""
+
+import threading
+import time
+
+import psutil
+import pytest
+
+from shared.multiprocessing import Pool
+from shared.pools import PoolKind
+from shared.store import store
+from tests.integration import functions as f
+
+LONG_S = 60
+CUTS = 5
+
+
+def cut_own_connections(server):
+    """Close, from the server's side, all connections of this process but the one that asks."""
+    mine = {str(c.laddr.port) for c in psutil.Process().net_connections("tcp") if c.laddr}
+    me = server.client_id()
+    for connection in server.client_list():
+        if connection["addr"].rpartition(":")[2] in mine and int(connection["id"]) != me:
+            server.client_kill_filter(_id=connection["id"])
+
+
+def cut_all_connections(server):
+    """Close every connection, the workers' as well."""
+    server.client_kill_filter(_type="normal", skipme=True)
+
+
+@pytest.mark.parametrize("kind", list(PoolKind))
+@pytest.mark.parametrize("cut", [cut_own_connections, cut_all_connections])
+def test_a_map_whose_connections_are_cut_still_gets_every_result(stack, kind, cut):
+    server = store().__class__.from_url(stack.redis_url, single_connection_client=True)
+    with Pool(4, kind=kind) as pool:
+        waiting = pool.map_async(f.slow, [0.02] * 300, 1)
+        done = threading.Event()
+        cutter = threading.Thread(target=cut_repeatedly, args=(cut, server, done))
+        cutter.start()
+        try:
+            values = waiting.get(LONG_S)
+        finally:
+            done.set()
+            cutter.join()
+
+        after = pool.map_async(f.double, range(20), 1).get(LONG_S)
+
+    assert values == [0.02] * 300
+    assert after == [2 * number for number in range(20)]
+
+
+def cut_repeatedly(cut, server, done):
+    for _ in range(CUTS):
+        if done.wait(0.2):
+            return
+        cut(server)
+
+
+@pytest.mark.parametrize("kind", list(PoolKind))
+def test_a_result_that_comes_while_the_client_is_cut_off_is_not_lost(stack, kind):
+    server = store().__class__.from_url(stack.redis_url, single_connection_client=True)
+    with Pool(2, kind=kind) as pool:
+        waiting = pool.apply_async(f.slow, (0.5,))
+        deadline = time.monotonic() + 1
+
+        while time.monotonic() < deadline:
+            cut_own_connections(server)
+
+        assert waiting.get(LONG_S) == 0.5

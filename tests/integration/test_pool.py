@@ -1,0 +1,872 @@
+"""The pool on real workers, of all three kinds, beside the standard library's own."""
+
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from multiprocessing.pool import RemoteTraceback
+from pathlib import Path
+
+import pytest
+
+from examples import s2_pool
+from shared import results
+from shared.errors import NotAllowed, NotPortable, TaskWithdrawn, WorkerLost
+from shared.multiprocessing import Pool
+from shared.pools import PoolKind
+from shared.store import store
+from tests.integration import functions as f
+
+ROOT = Path(__file__).resolve().parents[2]
+LONG_S = 20  # a deadline, not a duration
+STANDARD = "standard library"
+
+
+@pytest.fixture(params=list(PoolKind))
+def kind(request, stack):
+    return request.param
+
+
+@pytest.fixture(params=[STANDARD, *PoolKind])
+def open_any(request, stack):
+    """Opens pools: the standard library's, then ours of each kind; the tests must not notice."""
+    yield from opening(request.param)
+
+
+@pytest.fixture
+def open_ours(kind):
+    yield from opening(kind)
+
+
+def opening(kind):
+    pools = []
+
+    def open_pool(processes=2, *args):
+        if kind == STANDARD:
+            pool = multiprocessing.get_context("forkserver").Pool(processes, *args)
+        else:
+            pool = Pool(processes, *args, kind=kind)
+        pools.append(pool)
+        return pool
+
+    yield open_pool
+    for pool in pools:
+        pool.terminate()
+        pool.join()
+
+
+def wait_until(true, seconds=LONG_S, what="it"):
+    deadline = time.monotonic() + seconds
+    while not (value := true()):
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
+        time.sleep(0.01)
+    return value
+
+
+def in_time(function, *args, seconds=LONG_S):
+    """What the function returns or raises; a failure instead of a hang."""
+    outcome = []
+
+    def run():
+        try:
+            outcome.append((function(*args), None))
+        except BaseException as error:
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert outcome, f"still waiting after {seconds} s"
+    value, error = outcome[0]
+    if error is not None:
+        raise error
+    return value
+
+
+# Values and their order.
+
+
+@pytest.mark.parametrize("chunksize", [None, 1, 7])
+def test_map_and_starmap_give_values_in_the_order_of_the_items(open_any, chunksize):
+    pool = open_any(3)
+
+    mapped = pool.map_async(f.slow_for_even, range(20), chunksize).get(LONG_S)
+    starmapped = pool.starmap_async(f.add, zip(range(20), range(20), strict=True), chunksize).get(
+        LONG_S
+    )
+
+    assert mapped == list(range(20))
+    assert starmapped == [2 * number for number in range(20)]
+
+
+@pytest.mark.parametrize("chunksize", [1, 7])
+def test_imap_gives_values_in_the_order_of_the_items(open_any, chunksize):
+    pool = open_any(3)
+
+    values = in_time(list, pool.imap(f.slow_for_even, range(20), chunksize))
+
+    assert values == list(range(20))
+
+
+@pytest.mark.parametrize("chunksize", [1, 7])
+def test_imap_unordered_gives_each_value_once(open_any, chunksize):
+    pool = open_any(3)
+
+    values = in_time(list, pool.imap_unordered(f.slow_for_even, range(40), chunksize))
+
+    assert sorted(values) == list(range(40))
+
+
+def test_imap_unordered_gives_first_what_is_ready_first(open_any):
+    pool = open_any(2)
+
+    values = in_time(list, pool.imap_unordered(f.slow, [0.5, 0.01]))
+
+    assert values == [0.01, 0.5]
+
+
+def test_apply_passes_positional_and_keyword_arguments(open_any):
+    pool = open_any()
+
+    assert pool.apply(f.add, (1,), {"right": 2}) == 3
+    assert pool.apply_async(f.add, (1, 2)).get(LONG_S) == 3
+
+
+def test_an_empty_map_is_an_empty_list_at_once_and_calls_nothing_back(open_any):
+    pool, called = open_any(), []
+
+    result = pool.map_async(f.double, [], callback=called.append)
+
+    assert result.ready()
+    assert result.get(0) == []
+    assert called == []
+    assert list(pool.imap(f.double, [])) == []
+
+
+def test_values_come_back_as_the_types_that_left(open_ours):
+    value = [(1, (2,)), {3}, {(4, "k"): b"v"}, bytearray(b"x"), 1.0, 2**70, None]
+
+    arrived = open_ours().apply(f.same, (value,))
+
+    assert repr(arrived) == repr(value)
+
+
+def test_a_large_value_goes_there_and_back(open_ours):
+    value = os.urandom(5_000_000)
+
+    arrived = open_ours().apply(f.same, (value,))
+
+    assert arrived == value
+
+
+# Laziness.
+
+
+def test_imap_takes_from_an_endless_iterable_no_more_than_it_needs(open_ours):
+    processes, consumed, taken = 2, 10, []
+
+    def numbers():
+        for number in itertools.count():
+            taken.append(number)
+            yield number
+
+    pool = open_ours(processes)
+    iterator = pool.imap(f.double, numbers())
+
+    values = [iterator.next(LONG_S) for _ in range(consumed)]
+
+    assert values == [2 * number for number in range(consumed)]
+    wait_until(lambda: len(taken) >= consumed + processes, what="reading ahead")
+    assert len(taken) <= consumed + 2 * processes
+
+
+def test_a_generator_is_closed_to_by_the_pool_in_one_thread_at_a_time(open_ours):
+    inside, overlaps = threading.Lock(), []
+
+    def numbers():
+        for number in range(30):
+            overlaps.append(not inside.acquire(blocking=False))
+            if not overlaps[-1]:
+                inside.release()
+            yield number
+
+    values = in_time(list, open_ours(4).imap_unordered(f.double, numbers()))
+
+    assert len(values) == 30
+    assert not any(overlaps)
+
+
+def test_an_iterable_that_raises_ends_imap_with_its_error_after_what_came_before(open_any):
+    def numbers():
+        yield 1
+        yield 2
+        raise RuntimeError("no more")
+
+    iterator = open_any().imap(f.double, numbers())
+
+    assert [iterator.next(LONG_S), iterator.next(LONG_S)] == [2, 4]
+    with pytest.raises(RuntimeError, match="no more"):
+        iterator.next(LONG_S)
+    with pytest.raises(StopIteration):
+        iterator.next(LONG_S)
+
+
+def test_an_iterable_that_raises_ends_map_with_its_error(open_any):
+    def numbers():
+        yield 1
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        open_any().map(f.double, numbers())
+
+
+# Errors.
+
+
+def test_an_error_stands_in_its_place_among_the_values_of_imap(open_any):
+    iterator = open_any().imap(f.odd_only, range(6))
+
+    got = [value_or_error(iterator) for _ in range(6)]
+
+    assert got == ["0 is even", 1, "2 is even", 3, "4 is even", 5]
+    with pytest.raises(StopIteration):
+        iterator.next(LONG_S)
+
+
+def test_an_error_costs_the_other_items_of_its_chunk_nothing_in_imap(open_ours):
+    iterator = open_ours().imap(f.odd_only, range(6), 3)
+
+    got = [value_or_error(iterator) for _ in range(6)]
+
+    assert got == ["0 is even", 1, "2 is even", 3, "4 is even", 5]
+
+
+def value_or_error(iterator):
+    try:
+        return iterator.next(LONG_S)
+    except ValueError as error:
+        return str(error)
+
+
+def test_map_raises_the_error_of_an_item_and_the_pool_goes_on(open_any):
+    pool = open_any()
+
+    with pytest.raises(ValueError, match="0 is even"):
+        pool.map_async(f.odd_only, [1, 3, 0, 5, 7]).get(LONG_S)
+
+    assert pool.map_async(f.odd_only, [1, 3]).get(LONG_S) == [1, 3]
+
+
+def test_an_error_comes_back_as_its_class_with_the_remote_traceback_as_its_cause(open_any):
+    result = open_any().apply_async(f.boom, ("key",))
+
+    with pytest.raises(KeyError) as raised:
+        result.get(LONG_S)
+
+    assert raised.value.args == ("key",)
+    assert type(raised.value.__cause__) is RemoteTraceback
+    assert "in boom" in str(raised.value.__cause__)
+    assert "functions.py" in str(raised.value.__cause__)
+    assert result.ready()
+    assert not result.successful()
+
+
+def test_an_error_of_the_callers_own_class_can_be_caught_as_such(open_any):
+    with pytest.raises(f.Custom, match="text"):
+        open_any().apply_async(f.raise_custom, ("text",)).get(LONG_S)
+
+
+@pytest.mark.parametrize(
+    ("function", "error"), [(f.leave, SystemExit), (f.interrupt, KeyboardInterrupt)]
+)
+def test_an_error_that_would_end_a_worker_reaches_the_caller_and_the_worker_lives(
+    open_ours, function, error
+):
+    pool = open_ours()
+    args = (3,) if function is f.leave else ()
+
+    with pytest.raises(error) as raised:
+        pool.apply_async(function, args).get(LONG_S)
+
+    assert getattr(raised.value, "code", 3) == 3
+    assert pool.apply_async(f.double, (2,)).get(LONG_S) == 4
+
+
+def test_a_result_that_cannot_travel_is_an_error_that_says_why(open_ours):
+    with pytest.raises((NotPortable, NotAllowed), match="TextIOWrapper") as raised:
+        open_ours().apply_async(f.open_file).get(LONG_S)
+
+    assert "\n" not in str(raised.value)
+
+
+def test_a_result_that_cannot_travel_costs_the_others_of_its_chunk_nothing(open_ours):
+    iterator = open_ours().imap(f.open_file_for_even, range(4), 4)
+
+    got = []
+    for _ in range(4):
+        try:
+            got.append(iterator.next(LONG_S))
+        except (NotPortable, NotAllowed):
+            got.append("refused")
+
+    assert got == ["refused", 1, "refused", 3]
+
+
+def outside(number):
+    return number
+
+
+@pytest.mark.parametrize(
+    "method", ["apply_async", "map_async", "starmap_async", "imap", "imap_unordered"]
+)
+def test_a_function_that_cannot_travel_is_refused_at_the_call(open_ours, method):
+    pool = open_ours()
+    call = getattr(pool, method)
+    args = ((1,),) if method == "apply_async" else ([(1,)],)
+
+    with pytest.raises(NotPortable, match="lambda"):
+        call(lambda number: number, *args)
+    with pytest.raises(NotAllowed, match="TASK_MODULES"):
+        call(outside, *args)
+    with pytest.raises(TypeError, match="callable"):
+        call(3, *args)
+
+
+def test_an_argument_that_cannot_travel_is_refused_at_the_call(open_ours):
+    pool = open_ours()
+
+    with pytest.raises(NotPortable, match="generator"):
+        pool.apply_async(f.same, ((number for number in range(3)),))
+    with pytest.raises(NotPortable, match="lambda"):
+        pool.map(f.same, [1, lambda: 1])
+
+    assert pool.apply_async(f.double, (2,)).get(LONG_S) == 4
+
+
+def test_an_argument_that_cannot_travel_ends_imap_after_the_values_before_it(open_ours):
+    iterator = open_ours().imap(f.same, [1, 2, lambda: 1, 4])
+
+    assert [iterator.next(LONG_S), iterator.next(LONG_S)] == [1, 2]
+    with pytest.raises(NotPortable, match="lambda"):
+        iterator.next(LONG_S)
+
+
+# Callbacks.
+
+
+def test_a_callback_gets_the_value_and_an_error_callback_the_error(open_any):
+    pool, values, errors = open_any(), [], []
+
+    good = pool.apply_async(f.double, (2,), callback=values.append, error_callback=errors.append)
+    bad = pool.apply_async(f.boom, ("k",), callback=values.append, error_callback=errors.append)
+    many = pool.map_async(f.double, [1, 2], callback=values.append, error_callback=errors.append)
+    failed = pool.map_async(
+        f.odd_only, [1, 2], callback=values.append, error_callback=errors.append
+    )
+    for result in (good, bad, many, failed):
+        result.wait(LONG_S)
+
+    assert sorted(values, key=str) == [4, [2, 4]]
+    assert sorted(map(repr, errors)) == ["KeyError('k')", "ValueError('2 is even')"]
+
+
+def test_a_callback_that_raises_stops_no_other_result(open_ours):
+    pool = open_ours()
+
+    def callback(value):
+        raise RuntimeError("in a callback")
+
+    first = pool.apply_async(f.double, (1,), callback=callback)
+    second = pool.apply_async(f.boom, (1,), error_callback=callback)
+
+    assert first.get(LONG_S) == 2
+    with pytest.raises(KeyError):
+        second.get(LONG_S)
+    assert pool.apply_async(f.double, (4,)).get(LONG_S) == 8
+
+
+# Waiting.
+
+
+def test_waiting_ends_with_multiprocessings_timeout_and_the_value_still_comes(open_any):
+    pool = open_any()
+    result = pool.apply_async(f.slow, (1,))
+    iterator = pool.imap(f.slow, [1])
+
+    with pytest.raises(multiprocessing.TimeoutError):
+        result.get(0.05)
+    with pytest.raises(multiprocessing.TimeoutError):
+        iterator.next(0.05)
+    result.wait(0.05)
+
+    assert not result.ready()
+    with pytest.raises(ValueError, match="not ready"):
+        result.successful()
+    assert result.get(LONG_S) == 1
+    assert iterator.next(LONG_S) == 1
+    assert result.successful()
+
+
+# Close, terminate, join.
+
+
+@pytest.mark.parametrize("end", ["close", "terminate"])
+@pytest.mark.parametrize(
+    "method", ["apply_async", "map_async", "starmap_async", "imap", "imap_unordered"]
+)
+def test_an_ended_pool_takes_no_calls(open_any, end, method):
+    pool = open_any()
+    getattr(pool, end)()
+    args = ((1,),) if method == "apply_async" else ([(1,)],)
+
+    with pytest.raises(ValueError, match="Pool not running"):
+        getattr(pool, method)(f.double, *args)
+    with pytest.raises(ValueError, match="Pool not running"), pool:
+        pass
+
+
+def test_a_running_pool_cannot_be_joined(open_any):
+    with pytest.raises(ValueError, match="Pool is still running"):
+        open_any().join()
+
+
+@pytest.mark.parametrize(
+    ("args", "error", "text"),
+    [
+        ((0,), ValueError, "Number of processes must be at least 1"),
+        ((-1,), ValueError, "Number of processes must be at least 1"),
+        ((1, "no function"), TypeError, "initializer must be a callable"),
+        ((1, None, (), 0), ValueError, "maxtasksperchild must be a positive int or None"),
+    ],
+)
+def test_a_pool_that_cannot_be_is_refused_in_the_standard_librarys_words(
+    open_any, args, error, text
+):
+    with pytest.raises(error, match=text):
+        open_any(*args)
+
+
+@pytest.mark.parametrize("chunksize", [0, -1])
+def test_a_chunksize_below_one_is_refused_in_the_standard_librarys_words(open_any, chunksize):
+    with pytest.raises(ValueError, match=rf"Chunksize must be 1\+, not {chunksize}"):
+        open_any().imap(f.double, [1], chunksize)
+
+
+def test_a_pool_cannot_be_sent_to_a_worker(open_ours):
+    pool = open_ours()
+
+    with pytest.raises((NotPortable, NotAllowed)):
+        pool.apply_async(f.same, (pool,))
+
+
+def test_what_was_accepted_before_close_is_done_when_join_returns(open_any):
+    pool = open_any()
+    single = pool.apply_async(f.slow, (0.2,))
+    many = pool.map_async(f.slow_for_even, range(30), 1)
+    iterator = pool.imap(f.double, range(30))
+
+    pool.close()
+    in_time(pool.join)
+
+    assert single.ready()
+    assert many.ready()
+    assert single.get(0) == 0.2
+    assert many.get(0) == list(range(30))
+    assert list(iterator) == [2 * number for number in range(30)]
+
+
+def test_closing_or_terminating_twice_changes_nothing(open_any):
+    pool = open_any()
+
+    pool.close()
+    pool.close()
+    pool.terminate()
+    pool.terminate()
+    in_time(pool.join)
+    in_time(pool.join)
+
+
+def test_the_end_of_a_with_block_terminates_the_pool(open_any):
+    with open_any() as pool:
+        assert pool.apply(f.double, (1,)) == 2
+
+    with pytest.raises(ValueError, match="Pool not running"):
+        pool.apply(f.double, (1,))
+    in_time(pool.join)
+
+
+def test_what_terminate_leaves_without_a_value_says_so_instead_of_waiting_for_ever(open_ours):
+    pool = open_ours(1)
+    running = pool.apply_async(f.slow, (1,))
+    waiting = pool.map_async(f.double, range(100), 1)
+    iterator = pool.imap(f.double, range(100))
+
+    pool.terminate()
+
+    for result in (running, waiting):
+        with pytest.raises(TaskWithdrawn, match="terminated"):
+            result.get(LONG_S)
+    with pytest.raises(TaskWithdrawn):
+        iterator.next(LONG_S)
+    with pytest.raises(StopIteration):
+        iterator.next(LONG_S)
+
+
+def test_an_iterator_ends_after_terminate_also_while_its_iterable_is_being_read(open_ours):
+    read, go_on = threading.Event(), threading.Event()
+
+    def numbers():
+        read.set()
+        go_on.wait(LONG_S)
+        yield 1
+
+    pool = open_ours(1)
+    iterator = pool.imap(f.double, numbers())
+    read.wait(LONG_S)
+
+    pool.terminate()
+    go_on.set()
+    in_time(pool.join)
+
+    with pytest.raises(TaskWithdrawn):
+        iterator.next(5)
+    with pytest.raises(StopIteration):
+        iterator.next(5)
+
+
+def test_what_was_queued_is_not_run_after_terminate(open_ours, tmp_path, kind):
+    file = tmp_path / "lines"
+    file.touch()
+    pool = open_ours(1)
+    running = pool.apply_async(f.slow, (1,))
+    for number in range(20):
+        pool.apply_async(f.append, (str(file), number))
+    wait_until(lambda: pool._out, what="sending the first")
+
+    pool.terminate()
+    in_time(pool.join)
+
+    other = open_ours(1)
+    assert other.map_async(f.double, range(20), 1).get(LONG_S) == [2 * n for n in range(20)]
+    assert running.ready()
+    assert file.read_text() == ""
+    assert store().llen(kind.value) == 0
+
+
+def test_terminating_one_pool_takes_nothing_from_another(open_ours):
+    steady = open_ours(2)
+    results = [steady.map_async(f.slow_for_even, range(60), 1)]
+
+    for _ in range(5):
+        brief = open_ours(2)
+        started = [brief.apply_async(f.slow, (0.05,)) for _ in range(4)]
+        started[0].wait(LONG_S)
+        brief.terminate()
+        results.append(steady.map_async(f.slow_for_even, range(10), 1))
+
+    assert results[0].get(LONG_S) == list(range(60))
+    assert all(result.get(LONG_S) == list(range(10)) for result in results[1:])
+
+
+# How many at once.
+
+
+def most_at_once(intervals):
+    """How many intervals overlap in the most crowded moment."""
+    moments = sorted(
+        moment for _, began, ended in intervals for moment in ((began, 1), (ended, -1))
+    )
+    return max(itertools.accumulate(step for _, step in moments))
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+@pytest.mark.parametrize("method", ["apply_async", "map", "imap_unordered"])
+def test_never_more_than_the_pools_size_run_at_once(open_any, processes, method):
+    pool = open_any(processes)
+
+    if method == "apply_async":
+        waiting = [pool.apply_async(f.interval, (number, 0.03)) for number in range(20)]
+        intervals = [result.get(LONG_S) for result in waiting]
+    elif method == "map":
+        items = [(number, 0.03) for number in range(20)]
+        intervals = pool.starmap_async(f.interval, items, 1).get(LONG_S)
+    else:
+        work = [f"{number}" for number in range(20)]
+        intervals = in_time(list, pool.imap_unordered(f.brief_interval, work))
+
+    assert len(intervals) == 20
+    assert most_at_once(intervals) == processes
+
+
+def test_a_pool_of_default_size_uses_every_place_of_its_workers(stack):
+    pool = Pool(kind=PoolKind.THREADS)
+
+    intervals = pool.starmap_async(f.interval, [(n, 0.3) for n in range(16)], 1).get(LONG_S)
+    pool.terminate()
+
+    assert most_at_once(intervals) == 16
+
+
+def test_two_pools_at_once_have_each_their_own_size(open_ours):
+    one, other = open_ours(1), open_ours(2)
+
+    first = one.starmap_async(f.interval, [(n, 0.03) for n in range(10)], 1)
+    second = other.starmap_async(f.interval, [(n, 0.03) for n in range(20)], 1)
+    ones, others = first.get(LONG_S), second.get(LONG_S)
+
+    assert most_at_once(ones) == 1
+    assert most_at_once(others) == 2
+    assert most_at_once(ones + others) == 3
+
+
+def test_many_threads_use_one_pool_and_each_gets_its_own_values(open_ours):
+    pool, got = open_ours(4), {}
+
+    def work(number):
+        got[number] = pool.map_async(f.double, range(number, number + 10), 3).get(LONG_S)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LONG_S)
+
+    assert got == {n: [2 * item for item in range(n, n + 10)] for n in range(16)}
+
+
+def test_the_tutorials_twenty_tasks_take_four_rounds_of_a_second(kind):
+    with Pool(5, kind=kind) as pool:
+        started = time.monotonic()
+        collected = s2_pool.collect(pool)
+        seconds = time.monotonic() - started
+
+    # Four rounds of five, each a second of sleep; what is above is the way there and back.
+    assert 4.0 <= seconds < 5.0
+    assert [count for count, _ in collected] == list(range(20))
+    assert {type(pair) for pair in collected} == {tuple}
+    assert len({pid for _, pid in collected}) <= (8 if kind is PoolKind.PREFORK else 1)
+
+
+def test_the_tutorials_pool_of_five_shows_at_most_five_pids(stack):
+    with Pool(5) as pool:
+        pids = {pid for pid, _ in pool.map_async(f.what_started, range(40), 1).get(LONG_S)}
+
+    assert 1 < len(pids) <= 5
+
+
+# Initializers, coroutines, pools inside tasks.
+
+
+def test_an_initializer_runs_before_the_first_task_of_each_process(open_any):
+    mark = os.urandom(4).hex()
+    pool = open_any(2, f.start_with, (mark,))
+
+    started = pool.map_async(f.what_started, range(20), 1).get(LONG_S)
+
+    assert {values.count(mark) for _, values in started} == {1}
+
+
+def test_an_initializer_that_fails_is_told_instead_of_tried_for_ever(open_ours):
+    pool = open_ours(2, f.start_with, ("fail",))
+
+    with pytest.raises(RuntimeError, match="no start"):
+        pool.map_async(f.what_started, range(4)).get(LONG_S)
+
+
+def test_coroutine_functions_run_several_at_once(open_ours):
+    pool = open_ours(4)
+
+    waiting = [pool.apply_async(f.nap, (0.2,)) for _ in range(8)]
+
+    assert [result.get(LONG_S) for result in waiting] == [0.2] * 8
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"), [("prefork", "threads"), ("threads", "gevent"), ("gevent", "prefork")]
+)
+def test_a_task_can_open_a_pool_of_another_kind(stack, outer, inner):
+    with Pool(2, kind=PoolKind(outer)) as pool:
+        values = pool.apply_async(f.open_pool_inside, (inner, [1, 2, 3])).get(LONG_S)
+
+    assert values == [2, 4, 6]
+
+
+def test_a_task_is_refused_a_pool_of_the_kind_that_it_occupies(kind):
+    with Pool(2, kind=kind) as pool, pytest.raises(AssertionError, match="choose another kind"):
+        pool.apply_async(f.open_pool_inside, (kind.value, [1])).get(LONG_S)
+
+
+# Workers that die.
+
+
+def test_a_call_that_kills_its_process_is_told_within_fifteen_seconds_and_the_pool_goes_on(stack):
+    with Pool(2, kind=PoolKind.PREFORK) as pool:
+        started = time.monotonic()
+        with pytest.raises(WorkerLost, match="kill_me"):
+            pool.apply_async(f.kill_me).get(LONG_S)
+        seconds = time.monotonic() - started
+        values = pool.map_async(f.double, range(20), 1).get(LONG_S)
+
+    assert seconds < 15
+    assert values == [2 * number for number in range(20)]
+
+
+def test_a_killed_process_costs_the_other_calls_nothing(stack):
+    with Pool(4, kind=PoolKind.PREFORK) as pool:
+        others = pool.map_async(f.slow_for_even, range(200), 1)
+        lost = pool.apply_async(f.kill_me)
+
+        assert others.get(LONG_S) == list(range(200))
+        with pytest.raises(WorkerLost):
+            lost.get(LONG_S)
+
+
+# Clients that end. Each is a process of its own.
+
+
+CLIENT = """
+import sys, time
+from shared import multiprocessing, results
+from tests.integration import functions as f
+if __name__ == "__main__":
+    {body}
+"""
+
+
+def client(body, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-c", CLIENT.format(body=body)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_clients_reply_stream_is_gone_when_it_exits(stack):
+    body = "p = multiprocessing.Pool(2); p.map(f.double, range(3)); print(results.inbox().name)"
+
+    said, trouble = client(body).communicate(timeout=LONG_S)
+
+    assert said.startswith("replies:"), trouble
+    assert not store().exists(said.strip())
+
+
+def test_a_killed_clients_reply_stream_is_gone_when_its_lease_ends(stack):
+    body = (
+        "p = multiprocessing.Pool(2); r = p.apply_async(f.slow, (600,));"
+        "print(results.inbox().name, flush=True); time.sleep(600)"
+    )
+    process = client(body, REPLY_LEASE_S="2")
+    name = process.stdout.readline().strip()
+    there = store().exists(name)
+    lives_on = wait_until(lambda: store().pttl(name) > 1000, what="renewing the lease")
+
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=LONG_S)
+
+    assert there
+    assert lives_on
+    wait_until(lambda: not store().exists(name), 5, "the end of the stream")
+
+
+def test_a_lease_is_renewed_while_the_client_lives(stack):
+    body = (
+        "p = multiprocessing.Pool(2); print(results.inbox().name, flush=True);"
+        "print(p.apply(f.slow, (3,)))"
+    )
+    process = client(body, REPLY_LEASE_S="1")
+
+    said, trouble = process.communicate(timeout=LONG_S)
+
+    assert said.splitlines()[1:] == ["3"], trouble
+
+
+def test_a_client_that_ends_with_an_open_pool_ends_at_once(stack):
+    body = "p = multiprocessing.Pool(2); r = p.map_async(f.slow, [60] * 10); time.sleep(0.3)"
+    process = client(body)
+
+    started = time.monotonic()
+    _, trouble = process.communicate(timeout=LONG_S)
+
+    assert process.returncode == 0, trouble
+    assert trouble == ""
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("what", "environment", "before"),
+    [
+        ("an encoding that lacks a letter", {"PYTHONIOENCODING": "ascii"}, ""),
+        ("no standard output", {}, "sys.stdout = None;"),
+        ("a closed standard output", {}, "sys.stdout.close();"),
+    ],
+)
+def test_output_that_cannot_be_shown_keeps_no_result_back(stack, what, environment, before):
+    body = (
+        f"p = multiprocessing.Pool(2); {before}"
+        "a = p.apply_async(f.say, ('\\u8fdb\\u7a0b',)).get(20); b = p.apply_async(f.double, (2,)).get(5);"
+        "print(ascii(a), b, file=sys.stderr)"
+    )
+
+    _, trouble = client(body, **environment).communicate(timeout=LONG_S)
+
+    assert trouble.strip().splitlines()[-1:] == ["'\\u8fdb\\u7a0b' 4"]
+
+
+def test_a_callback_that_exits_stops_no_other_result(stack):
+    body = (
+        "p = multiprocessing.Pool(2); p.apply_async(f.double, (1,), callback=sys.exit).wait(5);"
+        "print(p.apply_async(f.double, (2,)).get(5))"
+    )
+
+    said, trouble = client(body).communicate(timeout=LONG_S)
+
+    assert said == "4\n", trouble
+
+
+def test_what_a_task_prints_reaches_its_callers_terminal(stack):
+    body = "multiprocessing.Pool(2).apply(f.say, ('hello from afar',))"
+
+    said, trouble = client(body).communicate(timeout=LONG_S)
+
+    assert said == "hello from afar\n", trouble
+
+
+def test_this_process_has_one_reply_stream_for_all_its_pools(open_ours):
+    names = {open_ours()._inbox.name for _ in range(3)}
+
+    assert names == {results.inbox().name}
+
+
+def test_an_answer_that_nobody_awaits_leaves_nothing_behind(open_ours):
+    pool = open_ours()
+    pool.map_async(f.double, range(50), 1).get(LONG_S)
+    name = results.inbox().name
+
+    pool.apply(f.double, (1,))
+
+    assert wait_until(lambda: store().xlen(name) <= 1, what="trimming the stream")
+    assert not results.inbox()._waiting
+
+
+def test_a_message_on_the_queue_holds_no_code_and_no_password(stack):
+    with Pool(1, kind=PoolKind.PREFORK) as pool:
+        message = json.loads(pool._render("id", *job_and_chunk()))
+
+    assert message["headers"]["task"] == "call"
+    assert message["content-type"] == "application/x-msgpack"
+    assert os.environ["REDIS_URL"].partition("@")[0].rpartition(":")[2] not in json.dumps(message)
+
+
+def job_and_chunk():
+    from shared.multiprocessing import pool as pools
+
+    chunk = pools._Chunk(0, 1, *pools._encode(f.double, pools.Mode.MAP, [1]))
+    return pools._Job([chunk], None, chunk.function), chunk
