@@ -1,0 +1,169 @@
+"""Containers. Where Docker is missing these tests are skipped; in CI or with REQUIRE_DOCKER they fail."""
+
+import functools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+import pytest_docker_tools.wrappers.container
+
+from tests.conftest import unavailable
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = "day-six:test"
+REDIS_IMAGE = os.environ.get("REDIS_IMAGE", "redis:8")
+PYTHON_IMAGE = os.environ.get("PYTHON_IMAGE", "python:3.13-slim")
+# What the Dockerfile copies, and what the compose file mounts.
+SOURCES = ("shared", "worker", "producer", "examples", "requirements")
+
+
+@functools.cache
+def why_no_docker():
+    """Why these tests cannot run here; empty where they can."""
+    for command in (["docker", "version"], ["docker", "compose", "version"]):
+        if shutil.which(command[0]) is None:
+            return "there is no docker command"
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            return f"`{' '.join(command)}` fails: is the Engine running?"
+    return ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    if reason := why_no_docker():
+        unavailable(reason)
+
+
+def run(*command, within_s=120, **options):
+    """A command's standard output; an AssertionError with all it said when it fails."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=within_s, check=False, **options
+    )
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def until(condition, *, within_s, what):
+    """The first true value of ``condition()``; fails when the deadline passes."""
+    deadline = time.monotonic() + within_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        time.sleep(0.25)
+    return value
+
+
+def health(container):
+    """What Docker says of a container's health."""
+    return run("docker", "inspect", "--format", "{{.State.Health.Status}}", container).strip()
+
+
+def freeze(container, signal="STOP"):
+    """Stop (or CONT) the worker inside, not the small init process that is its parent."""
+    script = f"kill -{signal} $(cat /proc/1/task/1/children)"
+    run("docker", "exec", container, "sh", "-c", script)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Compose:
+    """``docker compose`` for one project of its own."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.project = f"day-six-test-{uuid.uuid4().hex[:8]}"
+        self.flower_port = free_port()
+        self.environment = {
+            # Neither this machine's settings nor its .env: the file as it is.
+            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            **{name: value for name, value in os.environ.items() if name.startswith("DOCKER_")},
+            "COMPOSE_PROJECT_NAME": self.project,
+            "DAY_SIX_IMAGE": IMAGE,
+            "REDIS_IMAGE": REDIS_IMAGE,
+            "PYTHON_IMAGE": PYTHON_IMAGE,
+            "FLOWER_PORT": str(self.flower_port),
+        }
+
+    def command(self, *arguments):
+        return ["docker", "compose", "--env-file", os.devnull, *arguments]
+
+    def __call__(self, *arguments, **options):
+        return run(*self.command(*arguments), cwd=self.directory, env=self.environment, **options)
+
+    def start(self, *arguments, **options):
+        """Start a command and leave it running."""
+        return subprocess.Popen(
+            self.command(*arguments), cwd=self.directory, env=self.environment, **options
+        )
+
+    def producer(self, *arguments, **options):
+        return self("run", "--rm", "-T", "producer", *arguments, **options)
+
+    def python(self, script, **options):
+        """Run a script where the producer would run."""
+        return self(
+            "run", "--rm", "-T", "--entrypoint", "python", "producer", "-c", script, **options
+        )
+
+    def containers(self, *services):
+        """The numbers of the running containers."""
+        return self("ps", "--quiet", *services).split()
+
+    def login(self):
+        """Flower's user and password, as `passwords show` prints them."""
+        lines = self("run", "--rm", "-T", "passwords", "show").splitlines()
+        return tuple(line.split(maxsplit=1)[1] for line in lines[-2:])
+
+
+@pytest.fixture(scope="session")
+def image():
+    """Our image, built once."""
+    build = ["docker", "build", "--tag", IMAGE, "--build-arg", f"PYTHON_IMAGE={PYTHON_IMAGE}"]
+    run(*build, str(ROOT), within_s=300, env={**os.environ, "DOCKER_BUILDKIT": "1"})
+    return IMAGE
+
+
+@pytest.fixture(scope="session")
+def compose_file():
+    """The compose file as Compose understands it, profiles included."""
+    text = Compose(ROOT)("--profile", "producer", "config", "--format", "json")
+    # `config` writes a dollar sign as a compose file would: twice.
+    return json.loads(text.replace("$$", "$"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def reach_containers_through_published_ports():
+    # Where the tests run in a container beside the Engine (there is a /.dockerenv),
+    # pytest-docker-tools gives a container's own port with an address of this machine.
+    patch = pytest.MonkeyPatch()
+    patch.setattr(pytest_docker_tools.wrappers.container, "tests_inside_container", lambda: False)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless browser."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        unavailable(f"none of {', '.join(names)} is on the PATH")
+    with playwright.sync_playwright() as player:
+        # Chromium's own sandbox needs a user that is not root.
+        root = sys.platform != "win32" and os.geteuid() == 0
+        browser = player.chromium.launch(
+            executable_path=path, args=["--no-sandbox"] if root else []
+        )
+        yield browser
+        browser.close()

@@ -1,0 +1,338 @@
+"""The whole stack, started as a reader starts it, and looked at as a reader looks at it.
+
+One stack for all of them, from a copy of the sources; each test leaves it as it found it.
+"""
+
+import base64
+import json
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from shared.pools import PoolKind
+from tests.stack.conftest import ROOT, SOURCES, Compose, freeze, health, run, until
+
+WORKERS = [kind.value for kind in PoolKind]
+LASTING = [*WORKERS, "redis", "flower", "endpoint"]
+
+
+@pytest.fixture(scope="module")
+def stack(image, tmp_path_factory):
+    """A running stack under a name of its own; it also knows how long its start took."""
+    directory = tmp_path_factory.mktemp("day-six")
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("docker-compose.yml", "Dockerfile", ".dockerignore"):
+        shutil.copy(ROOT / name, directory / name)
+    compose = Compose(directory)
+    try:
+        started = time.monotonic()
+        compose("up", "--detach", "--wait")
+        compose.start_s = time.monotonic() - started
+        yield compose
+    finally:
+        compose("--profile", "producer", "down", "--volumes", "--remove-orphans", "--timeout=5")
+
+
+@pytest.fixture(scope="module")
+def login(stack):
+    return stack.login()
+
+
+def fetch(stack, path, login=None):
+    """Status and text of one of Flower's pages."""
+    request = urllib.request.Request(f"http://127.0.0.1:{stack.flower_port}{path}")
+    if login:
+        token = base64.b64encode(":".join(login).encode()).decode()
+        request.add_header("Authorization", f"Basic {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+
+
+def tasks(stack, login):
+    """Flower's tasks by id."""
+    return json.loads(fetch(stack, "/api/tasks", login)[1])
+
+
+def online(stack):
+    """The workers that Flower's metrics say are there, by pool."""
+    _, text = fetch(stack, "/metrics")
+    lines = [line for line in text.splitlines() if line.startswith("flower_worker_online{")]
+    names = [
+        line.partition('worker="')[2].partition("@")[0] for line in lines if line.endswith(" 1.0")
+    ]
+    return {name: names.count(name) for name in sorted(set(names))}
+
+
+def wait_for_health(stack, wanted, services=WORKERS, within_s=60):
+    for service in services:
+        (container,) = stack.containers(service)
+        until(
+            lambda c=container: health(c) == wanted, within_s=within_s, what=f"{service} {wanted}"
+        )
+
+
+def test_everything_is_healthy_within_a_minute(stack):
+    wait_for_health(stack, "healthy", LASTING, within_s=1)
+
+    assert stack.start_s < 60
+
+
+def test_all_containers_together_idle_in_less_than_700_mib(stack):
+    lines = run(
+        "docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", *stack.containers()
+    ).splitlines()
+
+    used = [line.split("/")[0].strip() for line in lines]
+
+    assert len(used) == len(LASTING)
+    assert all(amount.endswith("MiB") for amount in used)
+    assert sum(float(amount.removesuffix("MiB")) for amount in used) < 700
+
+
+def test_flower_asks_for_a_login_and_its_metrics_do_not(stack, login):
+    pages = ["/", "/tasks", "/api/tasks", "/api/workers"]
+
+    assert {page: fetch(stack, page)[0] for page in pages} == dict.fromkeys(pages, 401)
+    assert {page: fetch(stack, page, login)[0] for page in pages} == dict.fromkeys(pages, 200)
+    assert fetch(stack, "/", (login[0], "wrong"))[0] == 401
+    assert fetch(stack, "/metrics")[0] == 200
+
+
+def test_a_browser_sees_three_workers_and_each_task_under_its_own_name(stack, login, chromium):
+    answer = json.loads(stack.producer("send", "printcount", "3", "--wait", "--json"))
+    stack.producer("send", "fetch", "--wait")
+    stack.python(
+        "from shared import multiprocessing\n"
+        "from examples.s2_pool import printcount\n"
+        "with multiprocessing.Pool(2) as pool: print(pool.map(printcount, [7], chunksize=1))"
+    )
+    user, password = login
+    context = chromium.new_context(http_credentials={"username": user, "password": password})
+    page = context.new_page()
+    try:
+        page.goto(f"http://127.0.0.1:{stack.flower_port}/")
+        page.wait_for_function("document.querySelector('#workers-online').innerText == '3'")
+        workers = page.inner_text("#workers-table")
+        page.goto(f"http://127.0.0.1:{stack.flower_port}/tasks")
+        page.wait_for_function(
+            "document.querySelector('#tasks-table tbody').innerText.match(/SUCCESS/g)?.length >= 3"
+        )
+        rows = page.inner_text("#tasks-table tbody").splitlines()
+    finally:
+        context.close()
+
+    assert all(f"{name}@" in workers for name in WORKERS)
+    (printed,) = [row for row in rows if row.startswith("printcount\t")]
+    assert "SUCCESS" in printed
+    assert "(3,)" in printed
+    assert str(answer["id"]) in printed
+    assert any(row.startswith("fetch\t") and "endpoint:8000" in row for row in rows)
+    (called,) = [row for row in rows if row.startswith("examples.s2_pool.printcount\t")]
+    assert "(7,)" in called
+    assert not any(row.startswith("call\t") for row in rows)
+
+
+def test_no_password_is_in_an_argument_an_environment_or_a_log(stack, login):
+    redis_password = stack("exec", "-T", "redis", "cat", "/run/passwords/redis/password").strip()
+    everything = run("docker", "inspect", *stack.containers())
+    everything += stack("logs", "--no-color")
+    arguments = "for p in /proc/[0-9]*; do cat $p/cmdline $p/environ 2>/dev/null; done"
+    for service in LASTING:
+        everything += stack("exec", "-T", service, "sh", "-c", arguments)
+
+    assert len(redis_password) > 30
+    assert redis_password not in everything
+    assert login[1] not in everything
+
+
+def test_redis_wants_the_password(stack):
+    assert "NOAUTH" in stack("exec", "-T", "redis", "redis-cli", "ping")
+
+
+def test_redis_is_on_one_network_that_has_no_way_out(stack):
+    of_redis = run(
+        "docker",
+        "inspect",
+        "--format",
+        "{{json .NetworkSettings.Networks}}",
+        *stack.containers("redis"),
+    )
+    (network,) = json.loads(of_redis)
+
+    assert (
+        run("docker", "network", "inspect", "--format", "{{.Internal}}", network).strip() == "true"
+    )
+
+
+def test_a_container_cannot_write_to_itself(stack):
+    for service in LASTING:
+        attempt = "touch /app/x /usr/x /etc/x 2>&1 || true"
+        assert stack("exec", "-T", service, "sh", "-c", attempt).count("Read-only") == 3
+
+
+def test_a_reader_sets_a_password_of_their_own(stack, login):
+    stack("run", "--rm", "-T", "passwords", "set", "flower", input="three little words\n")
+    stack("restart", "flower")
+    mine = (login[0], "three little words")
+    until(lambda: reachable(stack, "/healthcheck"), within_s=30, what="Flower is back")
+
+    accepted, refused = fetch(stack, "/", mine)[0], fetch(stack, "/", login)[0]
+    stack("run", "--rm", "-T", "passwords", "set", "flower", input=f"{login[1]}\n")
+    stack("restart", "flower")
+    until(lambda: reachable(stack, "/healthcheck"), within_s=30, what="Flower is back")
+
+    assert (accepted, refused) == (200, 401)
+    assert fetch(stack, "/", login)[0] == 200
+
+
+def reachable(stack, path):
+    try:
+        return fetch(stack, path)[0] == 200
+    except OSError:
+        return False
+
+
+def test_a_password_that_a_browser_could_not_send_is_refused(stack, login):
+    set_flower = stack.command("run", "--rm", "-T", "passwords", "set", "flower")
+    done = subprocess.run(
+        set_flower,
+        check=False,
+        cwd=stack.directory,
+        env=stack.environment,
+        input=b"short\n",
+        capture_output=True,
+    )
+
+    assert done.returncode == 1
+    assert b"at least 8 characters" in done.stderr
+    assert stack.login() == login
+
+
+def test_the_endpoint_lets_hundreds_wait_at_once(stack):
+    script = (
+        "import asyncio, time\n"
+        "async def get(path):\n"
+        "    reader, writer = await asyncio.open_connection('endpoint', 8000)\n"
+        "    writer.write(f'GET {path} HTTP/1.0\\r\\n\\r\\n'.encode())\n"
+        "    return int((await reader.read()).split()[1])\n"
+        "async def main():\n"
+        "    started = time.monotonic()\n"
+        "    print({*await asyncio.gather(*(get('/slow?delay_s=1') for _ in range(300)))})\n"
+        "    print(time.monotonic() - started)\n"
+        "    print(await get('/slow?delay_s=31'), await get('/slow?delay_s=soon'))\n"
+        "asyncio.run(main())\n"
+    )
+
+    statuses, took_s, refused = stack.python(script).splitlines()
+
+    assert statuses == "{200}"
+    assert 1 <= float(took_s) < 10
+    assert refused == "400 400"
+
+
+def test_a_frozen_worker_is_unhealthy(stack):
+    frozen = [stack.containers(name)[0] for name in WORKERS]
+    for container in frozen:
+        freeze(container)
+    try:
+        wait_for_health(stack, "unhealthy")
+    finally:
+        for container in frozen:
+            freeze(container, "CONT")
+
+    wait_for_health(stack, "healthy")
+
+
+def test_a_worker_cut_off_from_redis_is_unhealthy(stack):
+    network = f"{stack.project}_broker"
+    cut_off = [stack.containers(name)[0] for name in WORKERS]
+    for container in cut_off:
+        run("docker", "network", "disconnect", network, container)
+    try:
+        wait_for_health(stack, "unhealthy")
+    finally:
+        for container in cut_off:
+            run("docker", "network", "connect", network, container)
+
+    wait_for_health(stack, "healthy")
+
+
+def test_a_service_scaled_to_three_is_three_workers_in_flower(stack):
+    stack("up", "--detach", "--wait", "--no-recreate", "--scale", "prefork=3")
+    try:
+        until(lambda: online(stack).get("prefork") == 3, within_s=30, what="three prefork workers")
+    finally:
+        stack("up", "--detach", "--wait", "--no-recreate", "--scale", "prefork=1")
+
+    until(lambda: online(stack).get("prefork") == 1, within_s=30, what="one prefork worker")
+
+
+def test_watch_restarts_the_workers_when_code_changes(stack):
+    before = {name: started_at(stack, name) for name in LASTING}
+    watch = stack.start("watch", "--no-up", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        # It says so on its first line, and looks from then on.
+        assert b"Watch" in watch.stdout.readline()
+        task = stack.directory / "worker" / "tasks.py"
+        task.write_text(task.read_text() + "\nprint('the new code')\n")
+        until(
+            lambda: all(started_at(stack, name) != before[name] for name in WORKERS),
+            within_s=60,
+            what="the workers are restarted",
+        )
+    finally:
+        watch.terminate()
+        watch.communicate(timeout=10)
+
+    wait_for_health(stack, "healthy")
+    assert all("the new code" in stack("logs", name) for name in WORKERS)
+    others = set(LASTING) - set(WORKERS)
+    assert {name: started_at(stack, name) for name in others} == {n: before[n] for n in others}
+
+
+def started_at(stack, service):
+    names = stack("ps", "--all", "--quiet", service).split()
+    return run("docker", "inspect", "--format", "{{.State.StartedAt}}", *names)
+
+
+def test_stop_and_down_while_tasks_run_lose_none(stack, login):
+    # Twice what a prefork worker runs at once, and fewer than the others do.
+    ids = [
+        task_id
+        for name in WORKERS
+        for task_id in json.loads(
+            stack.producer("send", "sleep", "5", "--count=16", f"--pool={name}", "--json")
+        )["ids"]
+    ]
+    seen = lambda state: [i for i, t in tasks(stack, login).items() if t["state"] == state]  # noqa: E731
+    until(lambda: set(ids) & set(seen("STARTED")), within_s=20, what="tasks run")
+
+    stack("stop")
+    codes = {name: exit_code(stack, name) for name in WORKERS}
+    stack("down")
+    stack("up", "--detach", "--wait")
+
+    assert codes == dict.fromkeys(WORKERS, 0), "each worker ended by itself, none was killed"
+    states = stack.python(
+        "import sys\n"
+        "from celery.result import AsyncResult\n"
+        "from shared.app import app\n"
+        f"for i in {ids!r}: print(AsyncResult(i, app=app).get(timeout=60))"
+    )
+    assert list(map(float, states.split())) == [5.0] * len(ids)
+    assert stack.login() == login, "the passwords outlive the containers"
+    known = tasks(stack, login)
+    assert {known[i]["state"] for i in ids} == {"SUCCESS"}, "and Flower's history is whole"
+
+
+def exit_code(stack, service):
+    names = stack("ps", "--all", "--quiet", service).split()
+    return int(run("docker", "inspect", "--format", "{{.State.ExitCode}}", *names))
