@@ -5,6 +5,7 @@
 
 Written so that any Python can at least parse it: one that is too old is told so in a line.
 """
+
 from __future__ import print_function
 
 import hashlib
@@ -88,7 +89,10 @@ def make_venv():
     say("making .venv")
     shutil.rmtree(VENV, ignore_errors=True)
     made = subprocess.run(
-        [sys.executable, "-m", "venv", VENV], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "venv", VENV],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     if made.returncode:
         stop("cannot make .venv: " + last_line(made.stdout))
@@ -104,14 +108,29 @@ def install(lock, mark):
 
 
 def pip(*words):
-    command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "2"]
+    command = [
+        PYTHON,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--retries",
+        "2",
+    ]
     done = subprocess.run(
         command + list(words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if done.returncode == 0:
         return
     text = done.stdout
-    unreachable = ("Connection", "connection", "Temporary failure", "Network is unreachable", "timed out")
+    unreachable = (
+        "Connection",
+        "connection",
+        "Temporary failure",
+        "Network is unreachable",
+        "timed out",
+    )
     if "HASH" in text.upper() and "DO NOT MATCH" in text.upper():
         stop("a package differs from its hash in the lock file: do not use it, ask your mirror")
     if any(word in text for word in unreachable):

@@ -115,3 +115,7 @@ def open_pool_inside(kind, numbers):
 
 def brief_interval(number):
     return interval(number, 0.03)
+
+
+def megabytes(count):
+    return bytes(count << 20)

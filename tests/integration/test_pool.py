@@ -16,7 +16,7 @@ import pytest
 
 from examples import s2_pool
 from shared import results
-from shared.errors import NotAllowed, NotPortable, TaskWithdrawn, WorkerLost
+from shared.errors import MessageTooLarge, NotAllowed, NotPortable, TaskWithdrawn, WorkerLost
 from shared.multiprocessing import Pool
 from shared.pools import PoolKind
 from shared.store import store
@@ -317,8 +317,14 @@ def test_a_result_that_cannot_travel_costs_the_others_of_its_chunk_nothing(open_
     assert got == ["refused", 1, "refused", 3]
 
 
-def outside(number):
-    return number
+@pytest.mark.parametrize(("megabytes", "count"), [(17, 1), (6, 3)], ids=["alone", "together"])
+def test_results_that_are_too_large_are_told_instead_of_awaited_for_ever(
+    open_ours, megabytes, count
+):
+    result = open_ours().map_async(f.megabytes, [megabytes] * count, count)
+
+    with pytest.raises(MessageTooLarge, match="MESSAGE_LIMIT_BYTES"):
+        result.get(LONG_S)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +338,7 @@ def test_a_function_that_cannot_travel_is_refused_at_the_call(open_ours, method)
     with pytest.raises(NotPortable, match="lambda"):
         call(lambda number: number, *args)
     with pytest.raises(NotAllowed, match="TASK_MODULES"):
-        call(outside, *args)
+        call(json.dumps, *args)
     with pytest.raises(TypeError, match="callable"):
         call(3, *args)
 
@@ -708,7 +714,7 @@ def test_a_call_that_kills_its_process_is_told_within_fifteen_seconds_and_the_po
     with Pool(2, kind=PoolKind.PREFORK) as pool:
         started = time.monotonic()
         with pytest.raises(WorkerLost, match="kill_me"):
-            pool.apply_async(f.kill_me).get(LONG_S)
+            pool.apply_async(f.kill_me).get(3 * LONG_S)
         seconds = time.monotonic() - started
         values = pool.map_async(f.double, range(20), 1).get(LONG_S)
 
@@ -730,7 +736,7 @@ def test_a_killed_process_costs_the_other_calls_nothing(stack):
 
 
 CLIENT = """
-import sys, time
+import gc, os, sys, threading, time
 from shared import multiprocessing, results
 from tests.integration import functions as f
 if __name__ == "__main__":
@@ -738,7 +744,22 @@ if __name__ == "__main__":
 """
 
 
-def client(body, **environment):
+@pytest.fixture
+def client(stack):
+    """Starts clients; none of them outlives its test."""
+    started = []
+
+    def start(body, **environment):
+        started.append(run_client(body, environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def run_client(body, environment):
     return subprocess.Popen(
         [sys.executable, "-c", CLIENT.format(body=body)],
         cwd=ROOT,
@@ -749,7 +770,7 @@ def client(body, **environment):
     )
 
 
-def test_a_clients_reply_stream_is_gone_when_it_exits(stack):
+def test_a_clients_reply_stream_is_gone_when_it_exits(client):
     body = "p = multiprocessing.Pool(2); p.map(f.double, range(3)); print(results.inbox().name)"
 
     said, trouble = client(body).communicate(timeout=LONG_S)
@@ -758,7 +779,7 @@ def test_a_clients_reply_stream_is_gone_when_it_exits(stack):
     assert not store().exists(said.strip())
 
 
-def test_a_killed_clients_reply_stream_is_gone_when_its_lease_ends(stack):
+def test_a_killed_clients_reply_stream_is_gone_when_its_lease_ends(client):
     body = (
         "p = multiprocessing.Pool(2); r = p.apply_async(f.slow, (600,));"
         "print(results.inbox().name, flush=True); time.sleep(600)"
@@ -776,7 +797,7 @@ def test_a_killed_clients_reply_stream_is_gone_when_its_lease_ends(stack):
     wait_until(lambda: not store().exists(name), 5, "the end of the stream")
 
 
-def test_a_lease_is_renewed_while_the_client_lives(stack):
+def test_a_lease_is_renewed_while_the_client_lives(client):
     body = (
         "p = multiprocessing.Pool(2); print(results.inbox().name, flush=True);"
         "print(p.apply(f.slow, (3,)))"
@@ -788,7 +809,7 @@ def test_a_lease_is_renewed_while_the_client_lives(stack):
     assert said.splitlines()[1:] == ["3"], trouble
 
 
-def test_a_client_that_ends_with_an_open_pool_ends_at_once(stack):
+def test_a_client_that_ends_with_an_open_pool_ends_at_once(client):
     body = "p = multiprocessing.Pool(2); r = p.map_async(f.slow, [60] * 10); time.sleep(0.3)"
     process = client(body)
 
@@ -800,18 +821,43 @@ def test_a_client_that_ends_with_an_open_pool_ends_at_once(stack):
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.parametrize("module", ["concurrent.futures", "shared.futures"])
+def test_a_client_that_ends_with_an_open_executor_waits_for_its_futures(client, module):
+    body = (
+        f"from {module} import ThreadPoolExecutor; e = ThreadPoolExecutor(2);"
+        "[e.submit(f.slow, 0.2).add_done_callback(lambda d: print(d.result())) for _ in range(4)]"
+    )
+
+    said, trouble = client(body).communicate(timeout=LONG_S)
+
+    assert said.split() == ["0.2"] * 4, trouble
+
+
+def test_a_pool_that_nobody_holds_any_more_leaves_no_thread_behind(client):
+    body = (
+        "a = [multiprocessing.Pool(2).apply(f.double, (1,)) for _ in range(20)];"
+        "[gc.collect() or time.sleep(0.05) for _ in range(100) if threading.active_count() > 3];"
+        "print(threading.active_count())"
+    )
+
+    said, trouble = client(body).communicate(timeout=LONG_S)
+
+    assert int(said) <= 3, trouble
+
+
 @pytest.mark.parametrize(
     ("what", "environment", "before"),
     [
         ("an encoding that lacks a letter", {"PYTHONIOENCODING": "ascii"}, ""),
         ("no standard output", {}, "sys.stdout = None;"),
         ("a closed standard output", {}, "sys.stdout.close();"),
+        ("a reader that went away", {}, "r, w = os.pipe(); os.close(r); os.dup2(w, 1);"),
     ],
 )
-def test_output_that_cannot_be_shown_keeps_no_result_back(stack, what, environment, before):
+def test_output_that_cannot_be_shown_keeps_no_result_back(client, what, environment, before):
     body = (
         f"p = multiprocessing.Pool(2); {before}"
-        "a = p.apply_async(f.say, ('\\u8fdb\\u7a0b',)).get(20); b = p.apply_async(f.double, (2,)).get(5);"
+        "a = p.apply_async(f.say, ('\\u8fdb\\u7a0b',)).get(5); b = p.apply_async(f.double, (2,)).get(5);"
         "print(ascii(a), b, file=sys.stderr)"
     )
 
@@ -820,7 +866,7 @@ def test_output_that_cannot_be_shown_keeps_no_result_back(stack, what, environme
     assert trouble.strip().splitlines()[-1:] == ["'\\u8fdb\\u7a0b' 4"]
 
 
-def test_a_callback_that_exits_stops_no_other_result(stack):
+def test_a_callback_that_exits_stops_no_other_result(client):
     body = (
         "p = multiprocessing.Pool(2); p.apply_async(f.double, (1,), callback=sys.exit).wait(5);"
         "print(p.apply_async(f.double, (2,)).get(5))"
@@ -831,7 +877,7 @@ def test_a_callback_that_exits_stops_no_other_result(stack):
     assert said == "4\n", trouble
 
 
-def test_what_a_task_prints_reaches_its_callers_terminal(stack):
+def test_what_a_task_prints_reaches_its_callers_terminal(client):
     body = "multiprocessing.Pool(2).apply(f.say, ('hello from afar',))"
 
     said, trouble = client(body).communicate(timeout=LONG_S)

@@ -72,7 +72,12 @@ CASES = {
     "expires": (tasks.sleep, (0.5,), {}, {"expires": 60}),
     "shadow": (tasks.sleep, (0.5,), {}, {"shadow": "examples.f"}),
     "limits": (tasks.sleep, (0.5,), {}, {"time_limit": 9, "soft_time_limit": 5}),
-    "bytes": (calls.call, (b"\x00\xff", "replies:1", {}), {}, {"serializer": "msgpack", "argsrepr": "(…)", "kwargsrepr": "{}"}),
+    "bytes": (
+        calls.call,
+        (b"\x00\xff", "replies:1", {}),
+        {},
+        {"serializer": "msgpack", "argsrepr": "(…)", "kwargsrepr": "{}"},
+    ),
     "long arguments": (tasks.fail, ("x" * 5000,), {}, {}),
 }
 
