@@ -37,6 +37,9 @@ def configuration() -> dict[str, Any]:
         # Delivery: acknowledge after the outcome is stored, hold no more than what runs.
         "task_acks_late": True,
         "worker_prefetch_multiplier": 1,
+        # Seconds that a killed pool child's result may still be on its way; Celery's own 10
+        # would be waited for at each try.
+        "worker_lost_wait": 1.0,
         "broker_transport_options": {
             **timeouts,
             "visibility_timeout": settings.visibility_timeout_s,

@@ -104,7 +104,7 @@ def decode_outcomes(payload: bytes) -> list[Outcome]:
     # A killed pool child repeats the call twice, then the caller is told.
     retry_on_worker_lost=True,
     max_retries=2,
-    default_retry_delay=1,
+    default_retry_delay=0,
 )
 def call(task: Any, payload: bytes, reply_to: str, options: dict[str, Any] | None = None) -> Any:
     """Run one chunk and answer; what it returns or raises is for Flower and the log.
@@ -219,7 +219,11 @@ def _encode_outcomes(outcomes: list[Outcome]) -> bytes:
         return codec.dumps([_parts(outcome) for outcome in outcomes], what="the result")
     except Exception:
         # One of them cannot travel: find out which, the others keep their values.
-        return codec.dumps([_portable(outcome) for outcome in outcomes], what="the result")
+        try:
+            return codec.dumps([_portable(outcome) for outcome in outcomes], what="the result")
+        except Exception as refusal:
+            # Together they are too much: the caller must hear at least that.
+            return codec.dumps([_parts(Outcome(False, refusal))])
 
 
 def _parts(outcome: Outcome) -> list[Any]:

@@ -194,8 +194,8 @@ class Inbox:
             return  # a second answer: the call was delivered twice
         try:
             on_reply(reply)
-        except Exception:
-            # A caller's callback must not stop the answers of all others.
+        except BaseException:
+            # A caller's callback must not stop the answers of all others, not even by exiting.
             logger.exception("a callback failed")
 
     def _show(self, call_id: str, fields: dict[bytes, bytes]) -> None:
@@ -206,7 +206,13 @@ class Inbox:
         prefix = f"{name}: " if self._settings.output == "prefixed" else ""
         for stream in output.STREAMS:
             if stream.encode() in fields:
-                output.show(stream, fields[stream.encode()].decode("utf-8", "replace"), prefix)
+                text = fields[stream.encode()].decode("utf-8", "replace")
+                try:
+                    output.show(stream, text, prefix)
+                except (OSError, ValueError, AttributeError) as error:
+                    # A closed or missing terminal, or one that lacks a letter: the results
+                    # matter more.
+                    logger.debug("output of %s is not shown: %s", name, error)
 
     def _fail_all(self, error: Exception) -> None:
         with self._lock:
@@ -226,8 +232,15 @@ def inbox() -> Inbox:
         if pid not in _inboxes:
             _inboxes.clear()
             _inboxes[pid] = Inbox(current())
-            atexit.register(_inboxes[pid].close)
         return _inboxes[pid]
+
+
+# Registered before what waits for answers at exit (pools, processes), so that it runs after.
+@atexit.register
+def _close_at_exit() -> None:
+    opened = _inboxes.get(os.getpid())
+    if opened is not None:
+        opened.close()
 
 
 def _renew_lock() -> None:

@@ -11,7 +11,8 @@ from celery.worker import state
 
 from shared import calls, presence
 from shared.pools import PoolKind
-from shared.store import store
+from shared.settings import current
+from shared.store import connect, store
 
 logger = get_logger(__name__)
 
@@ -27,6 +28,8 @@ class Presence(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
         self.timer_entry: Any = None
+        # The consumer's loop waits for the answer, so it must not wait long.
+        self.redis = connect(current(), answer_within_s=2.0)
 
     def start(self, parent: Any) -> None:
         self.timer_entry = parent.timer.call_repeatedly(
@@ -42,7 +45,7 @@ class Presence(bootsteps.StartStopStep):
     def shutdown(self, parent: Any) -> None:
         self.stop(parent)
         try:
-            store().hdel(presence.KEY, parent.hostname)
+            self.redis.hdel(presence.KEY, parent.hostname)
         except Exception as error:
             logger.warning("the worker's line stays until its lease ends: %s", error)
 
@@ -56,19 +59,19 @@ class Presence(bootsteps.StartStopStep):
             running=len(state.active_requests),
         )
         try:
-            store().eval(presence.RENEW, 1, presence.KEY, *presence.describe(worker))
-            end_orphans(parent.pool)
+            self.redis.eval(presence.RENEW, 1, presence.KEY, *presence.describe(worker))
+            end_orphans(parent.pool, self.redis)
         except Exception as error:
             # The consumer notices a lost broker by itself; the line just ends.
             logger.warning("the worker's line is not renewed: %s", error)
 
 
-def end_orphans(pool: Any) -> None:
+def end_orphans(pool: Any, redis: Any) -> None:
     """End the processes whose parent is gone: its reply stream's lease has ended."""
     processes = [r for r in state.active_requests if r.task.name == calls.PROCESS]
     if not processes:
         return
-    pipe = store().pipeline(transaction=False)
+    pipe = redis.pipeline(transaction=False)
     for request in processes:
         pipe.exists(request.args[1])
     for request, parent_lives in zip(processes, pipe.execute(), strict=True):

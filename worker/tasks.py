@@ -30,7 +30,7 @@ def implements(stub: contracts.Function) -> Callable[[contracts.Function], Any]:
             # A killed child repeats the task twice, then it fails: never a loop without end.
             retry_on_worker_lost=True,
             max_retries=2,
-            default_retry_delay=1,
+            default_retry_delay=0,
         )(function)
 
     return register

@@ -98,7 +98,11 @@ class Pool:
         self._changed = threading.Condition(threading.RLock())
         self._jobs: collections.deque[_Job] = collections.deque()
         self._out: dict[str, tuple[_Job, int, int]] = {}  # call id → job, first item, items
-        self._feeder = threading.Thread(target=self._feed, name="pool-feeder", daemon=True)
+        # The thread holds the pool only while it works for it: one that is forgotten goes.
+        self._feeder = threading.Thread(
+            target=_feed, args=(weakref.ref(self), self._changed), name="pool-feeder", daemon=True
+        )
+        weakref.finalize(self, _wake, self._changed).atexit = False
         self._feeder.start()
         _open_pools.add(self)
 
@@ -153,7 +157,7 @@ class Pool:
         self._check_running()
         item = (tuple(args), dict(kwds or {}))
         chunk = _Chunk(0, 1, *_encode(func, Mode.APPLY, [item]))
-        result = AsyncResult(callback, error_callback)
+        result = AsyncResult(self, callback, error_callback)
         self._add(_Job([chunk], result, chunk.function))
         return result
 
@@ -249,7 +253,7 @@ class Pool:
         if items and chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
         chunks = list(_chunks(func, mode, items, max(chunksize, 1)))
-        result = MapResult(len(items), len(chunks), callback, error_callback)
+        result = MapResult(self, len(items), len(chunks), callback, error_callback)
         if chunks:
             self._add(_Job(chunks, result, chunks[0].function))
         return result
@@ -278,37 +282,40 @@ class Pool:
         with self._changed:
             self._changed.notify_all()
 
-    def _feed(self) -> None:
-        """Push chunks while places are free, until the pool is closed and all is out."""
-        while True:
-            with self._changed:
-                while not self._may_push():
-                    if self._state == _TERMINATE or (self._state == _CLOSE and not self._jobs):
-                        return
-                    self._changed.wait()
-                waiting = [job for job in self._jobs if self._room(job)]
-                places = min(self._processes - len(self._out), _BATCH)
-            batch: list[tuple[_Job, _Chunk]] = []
-            ended: list[tuple[_Job, Exception | None]] = []
-            for job in waiting:
-                if not places or (batch and job.lazy):
-                    break  # a caller's iterable may be slow: send first what is there
-                # The lock is not held: it is the caller's code that runs here.
-                chunks, error = job.take(min(places, self._room(job)))
-                batch += [(job, chunk) for chunk in chunks]
-                places -= len(chunks)
-                if job.exhausted:
-                    ended.append((job, error))
-            with self._changed:
-                for job, _ in ended:
-                    if job in self._jobs:
-                        self._jobs.remove(job)
-            self._push(batch)
-            for job, error in ended:
-                if error is not None:
-                    job.result._fail(error, at=job.taken)
-                else:
-                    job.result._complete(job.taken)
+    def _step(self) -> str:
+        """What the feeder should do now: push, wait, or end."""
+        if self._may_push():
+            return "push"
+        if self._state == _TERMINATE or (self._state == _CLOSE and not self._jobs):
+            return "end"
+        return "wait"
+
+    def _send_some(self) -> None:
+        """Push as many chunks as there are free places."""
+        with self._changed:
+            waiting = [job for job in self._jobs if self._room(job)]
+            places = min(self._processes - len(self._out), _BATCH)
+        batch: list[tuple[_Job, _Chunk]] = []
+        ended: list[tuple[_Job, Exception | None]] = []
+        for job in waiting:
+            if not places or (batch and job.lazy):
+                break  # a caller's iterable may be slow: send first what is there
+            # The lock is not held: it is the caller's code that runs here.
+            chunks, error = job.take(min(places, self._room(job)))
+            batch += [(job, chunk) for chunk in chunks]
+            places -= len(chunks)
+            if job.exhausted:
+                ended.append((job, error))
+        with self._changed:
+            for job, _ in ended:
+                if job in self._jobs:
+                    self._jobs.remove(job)
+        self._push(batch)
+        for job, error in ended:
+            if error is not None:
+                job.result._fail(error, at=job.taken)
+            else:
+                job.result._complete(job.taken)
 
     def _may_push(self) -> bool:
         return len(self._out) < self._processes and any(map(self._room, self._jobs))
@@ -390,6 +397,28 @@ class Pool:
         job.result._receive(first, items, outcomes)
 
 
+def _feed(ref: "weakref.ref[Pool]", changed: threading.Condition) -> None:
+    """A pool's thread: push chunks while places are free, until it is closed and all is out."""
+    while True:
+        with changed:
+            while True:
+                pool = ref()
+                step = "end" if pool is None else pool._step()
+                if step != "wait":
+                    break
+                del pool
+                changed.wait()
+        if pool is None or step == "end":
+            return
+        pool._send_some()
+        del pool
+
+
+def _wake(changed: threading.Condition) -> None:
+    with changed:
+        changed.notify_all()
+
+
 class ThreadPool(Pool):
     """``multiprocessing.pool.ThreadPool`` over the threads workers."""
 
@@ -399,7 +428,8 @@ class ThreadPool(Pool):
 class AsyncResult:
     """``multiprocessing.pool.AsyncResult``: what a call will have become."""
 
-    def __init__(self, callback: Callback, error_callback: Callback) -> None:
+    def __init__(self, pool: Pool, callback: Callback, error_callback: Callback) -> None:
+        self._pool = pool  # which must not be forgotten while somebody waits
         self._event = threading.Event()
         self._callback = callback
         self._error_callback = error_callback
@@ -449,7 +479,7 @@ class AsyncResult:
                 self._callback(outcome.value)
             if not outcome.ok and self._error_callback:
                 self._error_callback(outcome.error())
-        except Exception:
+        except BaseException:
             # The standard library's thread would die of it, and every result with it.
             logger.exception("a callback failed")
         finally:
@@ -481,9 +511,14 @@ class MapResult(AsyncResult):
     """``multiprocessing.pool.MapResult``: the list that a `map` will have become."""
 
     def __init__(
-        self, length: int, chunks: int, callback: Callback, error_callback: Callback
+        self,
+        pool: Pool,
+        length: int,
+        chunks: int,
+        callback: Callback,
+        error_callback: Callback,
     ) -> None:
-        super().__init__(callback, error_callback)
+        super().__init__(pool, callback, error_callback)
         self._values: list[Any] = [None] * length
         self._chunks_left = chunks
         self._first_error: Outcome | None = None
@@ -520,6 +555,7 @@ class IMapIterator:
         self._taken = 0  # chunks that the feeder took
         self._arrived = 0  # items that arrived
         self._unread_chunks: collections.deque[int] = collections.deque()
+        self._withdrawn = False
         self._done_chunks = 0  # chunks that the consumer has read
 
     def __iter__(self) -> Iterator[Any]:
@@ -559,6 +595,8 @@ class IMapIterator:
         if len(outcomes) < items:
             outcomes = outcomes + [outcomes[-1]] * (items - len(outcomes))
         with self._changed:
+            if self._withdrawn:
+                return
             self._arrived += len(outcomes)
             if not self._ordered:
                 self._append(outcomes)
@@ -577,7 +615,10 @@ class IMapIterator:
     def _fail(self, error: BaseException, at: int | None = None) -> None:
         """The iterable raised, or the pool ended: the error stands after what was taken."""
         with self._changed:
+            if self._withdrawn:
+                return
             if at is None:  # terminated: what is missing will never come
+                self._withdrawn = True
                 self._early.clear()
                 self._append([Outcome(False, error)])
                 self._arrived = self._length = 0
@@ -592,6 +633,8 @@ class IMapIterator:
 
     def _complete(self, count: int) -> None:
         with self._changed:
+            if self._withdrawn:
+                return
             self._length = count
             self._changed.notify_all()
 

@@ -119,3 +119,9 @@ def brief_interval(number):
 
 def megabytes(count):
     return bytes(count << 20)
+
+
+def append_twice(path, seconds):
+    append(path, "began")
+    time.sleep(seconds)
+    append(path, "ended")

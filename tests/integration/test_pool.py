@@ -564,6 +564,21 @@ def test_what_was_queued_is_not_run_after_terminate(open_ours, tmp_path, kind):
     assert store().llen(kind.value) == 0
 
 
+def test_terminate_ends_what_runs_where_that_can_be_done(stack, tmp_path):
+    files = {kind: tmp_path / kind.value for kind in (PoolKind.PREFORK, PoolKind.GEVENT)}
+    for kind, file in files.items():
+        pool = Pool(2, kind=kind)
+        pool.apply_async(f.append_twice, (str(file), 1.5))
+        wait_until(file.exists, what="the start of the call")
+
+        pool.terminate()
+        in_time(pool.join)
+
+    with Pool(1, kind=PoolKind.THREADS) as pool:
+        pool.apply_async(f.slow, (2,)).get(LONG_S)
+    assert [file.read_text() for file in files.values()] == ["began\n", "began\n"]
+
+
 def test_terminating_one_pool_takes_nothing_from_another(open_ours):
     steady = open_ours(2)
     results = [steady.map_async(f.slow_for_even, range(60), 1)]
@@ -658,13 +673,6 @@ def test_the_tutorials_twenty_tasks_take_four_rounds_of_a_second(kind):
     assert len({pid for _, pid in collected}) <= (8 if kind is PoolKind.PREFORK else 1)
 
 
-def test_the_tutorials_pool_of_five_shows_at_most_five_pids(stack):
-    with Pool(5) as pool:
-        pids = {pid for pid, _ in pool.map_async(f.what_started, range(40), 1).get(LONG_S)}
-
-    assert 1 < len(pids) <= 5
-
-
 # Initializers, coroutines, pools inside tasks.
 
 
@@ -714,12 +722,28 @@ def test_a_call_that_kills_its_process_is_told_within_fifteen_seconds_and_the_po
     with Pool(2, kind=PoolKind.PREFORK) as pool:
         started = time.monotonic()
         with pytest.raises(WorkerLost, match="kill_me"):
-            pool.apply_async(f.kill_me).get(3 * LONG_S)
+            pool.apply_async(f.kill_me).get(2 * LONG_S)
         seconds = time.monotonic() - started
         values = pool.map_async(f.double, range(20), 1).get(LONG_S)
 
     assert seconds < 15
     assert values == [2 * number for number in range(20)]
+
+
+def test_a_killed_call_is_told_also_by_processes_in_which_others_were_terminated(stack, tmp_path):
+    terminated = Pool(8, kind=PoolKind.PREFORK)
+    files = [tmp_path / str(number) for number in range(8)]
+    for file in files:
+        terminated.apply_async(f.append_twice, (str(file), 5))
+    wait_until(lambda: all(file.exists() for file in files), what="the start of all calls")
+    terminated.terminate()
+    in_time(terminated.join)
+
+    with Pool(2, kind=PoolKind.PREFORK) as pool:
+        lost = pool.apply_async(f.kill_me)
+
+        with pytest.raises(WorkerLost, match="kill_me"):
+            lost.get(2 * LONG_S)
 
 
 def test_a_killed_process_costs_the_other_calls_nothing(stack):
@@ -825,24 +849,12 @@ def test_a_client_that_ends_with_an_open_pool_ends_at_once(client):
 def test_a_client_that_ends_with_an_open_executor_waits_for_its_futures(client, module):
     body = (
         f"from {module} import ThreadPoolExecutor; e = ThreadPoolExecutor(2);"
-        "[e.submit(f.slow, 0.2).add_done_callback(lambda d: print(d.result())) for _ in range(4)]"
+        "[e.submit(f.slow, 0.2).add_done_callback(lambda d: sys.stdout.write(str(d.result()) + chr(10))) for _ in range(4)]"
     )
 
     said, trouble = client(body).communicate(timeout=LONG_S)
 
     assert said.split() == ["0.2"] * 4, trouble
-
-
-def test_a_pool_that_nobody_holds_any_more_leaves_no_thread_behind(client):
-    body = (
-        "a = [multiprocessing.Pool(2).apply(f.double, (1,)) for _ in range(20)];"
-        "[gc.collect() or time.sleep(0.05) for _ in range(100) if threading.active_count() > 3];"
-        "print(threading.active_count())"
-    )
-
-    said, trouble = client(body).communicate(timeout=LONG_S)
-
-    assert int(said) <= 3, trouble
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,134 @@
+"""A call becomes bytes and a few words for people; its outcomes become values again."""
+
+import functools
+
+import pytest
+
+from shared import calls, codec
+from shared.calls import Mode, Outcome
+from shared.errors import MessageTooLarge, NotAllowed, NotPortable
+from tests.unit import shapes
+
+HERE = "tests.unit.shapes"
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (shapes.double, f"{HERE}.double"),
+        (shapes.Point, f"{HERE}.Point"),
+        (shapes.Point(3, 4).length, f"{HERE}.Point.length"),
+        (functools.partial(shapes.double, 1), f"{HERE}.double"),
+        (functools.partial(functools.partial(shapes.Point(1, 2).length)), f"{HERE}.Point.length"),
+    ],
+)
+def test_a_call_is_shown_under_the_name_of_what_runs_in_the_end(function, name):
+    shown, payload = calls.encode_call(function, Mode.APPLY, [((1,), {})])
+
+    assert shown == name
+    assert codec.loads(payload)[0] == name
+
+
+@pytest.mark.parametrize(
+    ("mode", "items", "args", "kwargs"),
+    [
+        (Mode.APPLY, [((1, "a"), {"b": 2})], "(1, 'a')", "{'b': 2}"),
+        (Mode.MAP, [(1, 2)], "((1, 2),)", "{}"),
+        (Mode.STARMAP, [(1, 2)], "(1, 2)", "{}"),
+        (Mode.MAP, [1, 2, 3], "(3 items: 1 … 3)", "{}"),
+    ],
+)
+def test_the_arguments_of_a_chunk_can_be_read_by_people(mode, items, args, kwargs):
+    shown = calls.arguments_repr(mode, items)
+
+    assert shown == (args, kwargs)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_people_read_of_large_arguments_stays_short(count):
+    args, kwargs = calls.arguments_repr(Mode.MAP, ["x" * 100_000] * count)
+
+    assert len(args) < 500
+    assert len(kwargs) < 500
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_argument_whose_repr_fails_can_be_sent_all_the_same(count):
+    args, _ = calls.arguments_repr(Mode.MAP, [shapes.Broken()] * count)
+
+    assert "Broken" in args
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        (lambda: 1, NotPortable),
+        (shapes.called_elsewhere, NotPortable),
+        (functools.partial(lambda: 1), NotPortable),
+        (functools.partial(print), NotAllowed),
+        (shapes.system, NotAllowed),
+        (3, TypeError),
+    ],
+)
+def test_what_no_worker_could_run_is_refused_before_it_is_sent(function, error):
+    with pytest.raises(error):
+        calls.encode_call(function, Mode.MAP, [1])
+
+
+def test_arguments_that_are_too_large_are_refused_by_the_functions_name(monkeypatch):
+    monkeypatch.setenv("MESSAGE_LIMIT_BYTES", "1000")
+    codec.current.cache_clear()
+
+    with pytest.raises(MessageTooLarge, match=rf"the arguments of {HERE}.double"):
+        calls.encode_call(shapes.double, Mode.MAP, ["x" * 2000])
+
+
+def encoded(*outcomes):
+    return calls.decode_outcomes(calls._encode_outcomes(list(outcomes)))
+
+
+def test_outcomes_come_back_in_their_order_with_value_error_and_traceback():
+    came = encoded(Outcome(True, (1, 2)), Outcome(False, KeyError("k"), "remote lines"))
+
+    assert came[0] == Outcome(True, (1, 2))
+    with pytest.raises(KeyError) as raised:
+        came[1].result()
+    assert "remote lines" in str(raised.value.__cause__)
+
+
+def test_one_result_that_cannot_travel_costs_the_others_nothing():
+    came = encoded(Outcome(True, 1), Outcome(True, (n for n in "ab")), Outcome(True, {3}))
+
+    assert came[0].result() == 1
+    assert came[2].result() == {3}
+    with pytest.raises(NotPortable, match="generator"):
+        came[1].result()
+
+
+def test_an_error_that_cannot_travel_is_told_by_its_name_and_text():
+    came = encoded(Outcome(False, shapes.Holding(open), "remote lines"))
+
+    with pytest.raises(calls.exceptions.RemoteError, match=rf"{HERE}.Holding: .*open"):
+        came[0].result()
+
+
+def test_results_that_are_too_large_together_are_told_one_by_one(monkeypatch):
+    monkeypatch.setenv("MESSAGE_LIMIT_BYTES", "1000")
+    codec.current.cache_clear()
+
+    came = encoded(Outcome(True, "x" * 2000), Outcome(True, "short"))
+
+    assert came[1].result() == "short"
+    with pytest.raises(MessageTooLarge, match="the result"):
+        came[0].result()
+
+
+def test_results_that_are_too_large_only_together_are_told_as_such(monkeypatch):
+    monkeypatch.setenv("MESSAGE_LIMIT_BYTES", "1000")
+    codec.current.cache_clear()
+
+    came = encoded(*[Outcome(True, "x" * 400)] * 4)
+
+    assert not any(outcome.ok for outcome in came)
+    with pytest.raises(MessageTooLarge, match="the result"):
+        came[0].result()
