@@ -139,7 +139,7 @@ def _answer(
         outcomes, error = run(payload, options)
         results.answer(reply_to, task.request.id, _encode_outcomes(outcomes), running.rest())
     if error is not None:
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) or _is_the_end(error):
             raise error
         # SystemExit and its like would end the worker: they have gone to the caller.
         raise exceptions.stand_in(type(error).__name__, str(error))
@@ -167,13 +167,22 @@ def _run(payload: bytes, options: dict[str, Any]) -> tuple[list[Outcome], BaseEx
                 value = _await(value)
             outcomes.append(Outcome(True, value))
         except BaseException as error:
-            if type(error).__name__ == "GreenletExit":
-                raise  # gevent's word for being terminated: the worker reports it
+            if _is_the_end(error) and not options.get("process"):
+                raise  # the worker ends this call, and reports it
             outcomes.append(Outcome(False, error, exceptions.describe(error)))
             first = first or error
             if not options.get("go_on"):
                 break
     return outcomes, first
+
+
+def _is_the_end(error: BaseException) -> bool:
+    """Whether the worker is ending the call from outside: gevent by an exception of its own,
+    billiard by an exit whose code stands for a signal (256 less its number, negative)."""
+    if type(error).__name__ == "GreenletExit":
+        return True
+    code = error.code if isinstance(error, SystemExit) else None
+    return isinstance(code, int) and -256 < code < -256 + signal.NSIG
 
 
 def _await(coroutine: Any) -> Any:
@@ -194,12 +203,14 @@ def _run_process(
     if error is None:
         return [Outcome(True, 0)], None
     code = 1
-    if isinstance(error, SystemExit):
+    if type(error).__name__ == "GreenletExit":
+        code = -signal.SIGTERM
+    elif isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
         if code == 1 and error.code != 1:
             print(error.code, file=sys.stderr)
-        if -256 < code < -256 + signal.NSIG:
-            code = -256 - code  # how billiard turns a signal into an exit
+        if _is_the_end(error):
+            code = -256 - code
     else:
         trace = outcomes[-1].traceback or exceptions.describe(error)
         print(f"Process {options['process']['name']}:\n{trace}", end="", file=sys.stderr)
@@ -261,7 +272,7 @@ def _report_revoked(
         if expired:
             reason = "it expired"
         elif terminated:
-            reason = f"ended by {signal.Signals(signum).name}"
+            reason = f"ended by {signal.Signals(int(signum)).name}"
         else:
             reason = "cancelled"
         args = request.args

@@ -6,6 +6,7 @@ import pytest
 
 from producer.stack import Stack, StackFailed
 from shared import settings, store
+from shared.app import app, configuration
 from tests.conftest import unavailable
 
 TASK_MODULES = "examples,tests.integration"
@@ -28,3 +29,5 @@ def stack():
 def forget_settings():
     settings.current.cache_clear()
     store.store.cache_clear()
+    # Whoever looked at the application's configuration before saw another Redis.
+    app.conf.update(configuration())

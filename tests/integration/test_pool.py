@@ -472,18 +472,28 @@ def test_a_pool_cannot_be_sent_to_a_worker(open_ours):
 
 def test_what_was_accepted_before_close_is_done_when_join_returns(open_any):
     pool = open_any()
-    single = pool.apply_async(f.slow, (0.2,))
     many = pool.map_async(f.slow_for_even, range(30), 1)
     iterator = pool.imap(f.double, range(30))
+    single = pool.apply_async(f.slow, (0.5,))
 
     pool.close()
     in_time(pool.join)
 
     assert single.ready()
     assert many.ready()
-    assert single.get(0) == 0.2
+    assert single.get(0) == 0.5
     assert many.get(0) == list(range(30))
     assert list(iterator) == [2 * number for number in range(30)]
+
+
+def test_a_large_value_is_ready_when_join_returns(open_any):
+    pool = open_any()
+    result = pool.apply_async(f.same, ([(number,) for number in range(100_000)],))
+
+    pool.close()
+    pool.join()
+
+    assert result.ready()
 
 
 def test_closing_or_terminating_twice_changes_nothing(open_any):

@@ -83,8 +83,8 @@ class Callable:
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
-        (lambda: 1, "lambda"),
-        (shapes.square, "lambda"),
+        (lambda: 1, "a lambda has no name"),
+        (shapes.square, "a lambda has no name"),
         (local_function(), "inside a function"),
         (shapes.called_elsewhere, "inside a function"),
         (shapes.kept, "hidden"),
@@ -163,6 +163,13 @@ def test_a_name_that_leads_anywhere_else_is_refused(name):
         references.resolve(name)
 
     assert "\n" not in str(refused.value)
+
+
+def test_no_name_leads_through_a_module_even_to_what_is_allowed(allow):
+    allow(f"{HERE},posix")
+
+    with pytest.raises(NotPortable, match=r"has no 'os\.system'"):
+        references.resolve(f"{HERE}:os.system")
 
 
 @pytest.mark.parametrize(
