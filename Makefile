@@ -5,10 +5,10 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
 
-.PHONY: help demo test lint up lock
+.PHONY: help demo test test-cpython lint up lock
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## run the tour on a stack of local processes; no Docker, no Redis needed
 	@$(PYTHON) tools/setup.py local
@@ -17,6 +17,10 @@ demo: ## run the tour on a stack of local processes; no Docker, no Redis needed
 test: ## run every test that this machine can run
 	@$(PYTHON) tools/setup.py dev
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-cpython: ## run CPython's own tests of multiprocessing against this library
+	@$(PYTHON) tools/setup.py dev
+	@$(BIN)/python -m pytest tests/cpython $(PYTEST_ARGS)
 
 lint: ## check style and types
 	@$(PYTHON) tools/setup.py dev

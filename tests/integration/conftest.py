@@ -29,5 +29,7 @@ def stack():
 def forget_settings():
     settings.current.cache_clear()
     store.store.cache_clear()
-    # Whoever looked at the application's configuration before saw another Redis.
+    # Whoever used the application before saw another Redis.
     app.conf.update(configuration())
+    app._after_fork()
+    app.control._after_fork()
