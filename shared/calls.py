@@ -8,6 +8,7 @@ a crash in between repeats the call instead of losing it.
 import asyncio
 import functools
 import inspect
+import reprlib
 import signal
 import sys
 import types
@@ -287,6 +288,11 @@ def _function_name(args: Any) -> str:
     return str(codec.loads(args[0])[0])
 
 
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = _brief.maxlong = 200
+
+
 def _short(value: Any) -> str:
-    text = repr(value)
+    # It looks at the first items only, and survives a __repr__ that fails.
+    text = _brief.repr(value)
     return text if len(text) <= 200 else text[:197] + "..."

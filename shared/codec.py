@@ -156,7 +156,7 @@ def loads(data: bytes) -> Any:
         raise
     except Exception as error:
         # Whatever the bytes are, they get one clear refusal.
-        raise NotPortable("a message", f"its bytes are damaged ({error!r})") from None
+        raise NotPortable("a message", f"its bytes are damaged ({type(error).__name__})") from None
 
 
 def _pack(value: Any, depth: int) -> bytes:

@@ -51,6 +51,10 @@ class Presence(bootsteps.StartStopStep):
 
     def renew(self, parent: Any) -> None:
         """Say once more that this worker is there."""
+        # Celery may miss the moment of a child's death, and then looks only every 5 s.
+        maintain = getattr(parent.pool, "maintain_pool", None)
+        if maintain is not None:
+            maintain()
         worker = presence.Worker(
             name=parent.hostname,
             pool=pool_kind(type(parent.pool)).value,

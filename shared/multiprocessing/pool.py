@@ -95,6 +95,7 @@ class Pool:
         )
         self._state = _RUN
         self._broken: BaseException | None = None
+        self._arriving = 0  # outcomes that left `_out` and are not with their results yet
         self._changed = threading.Condition(threading.RLock())
         self._jobs: collections.deque[_Job] = collections.deque()
         self._out: dict[str, tuple[_Job, int, int]] = {}  # call id → job, first item, items
@@ -206,7 +207,7 @@ class Pool:
             raise ValueError("Pool is still running")
         self._feeder.join()
         with self._changed:
-            while self._out:
+            while self._out or self._arriving:
                 self._changed.wait()
 
     def __enter__(self) -> Self:
@@ -377,16 +378,23 @@ class Pool:
     def _receive(self, call_id: str, reply: bytes | Exception) -> None:
         """Called in the reading thread: free the place, then hand the outcomes over."""
         with self._changed:
-            job, first, items = self._out.pop(call_id, (None, 0, 0))
+            if call_id not in self._out:
+                return
+            job, first, items = self._out.pop(call_id)
+            self._arriving += 1
             self._changed.notify_all()
-        if job is None:
-            return
         try:
-            outcomes = (
-                [Outcome(False, reply)]
-                if isinstance(reply, Exception)
-                else calls.decode_outcomes(reply)
-            )
+            self._hand_over(job, first, items, reply)
+        finally:
+            with self._changed:
+                self._arriving -= 1
+                self._changed.notify_all()
+
+    def _hand_over(self, job: "_Job", first: int, items: int, reply: bytes | Exception) -> None:
+        try:
+            if isinstance(reply, Exception):
+                raise reply
+            outcomes = calls.decode_outcomes(reply)
         except Exception as error:
             outcomes = [Outcome(False, error)]
         if outcomes[0].broken:

@@ -1,5 +1,6 @@
-"""Managed lists, dicts, namespaces, values and arrays: names, signatures and errors of the
-standard library's proxies, the data in Redis.
+"""Managed lists, dicts, namespaces, values and arrays, their data in Redis.
+
+Names, signatures and errors are those of the standard library's proxies.
 
 What one call of the standard library does in one step is one script here. Where Python itself
 must decide (`sort`, `remove`, slices), the whole is read with its version, changed here, and
