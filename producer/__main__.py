@@ -138,7 +138,7 @@ def tasks(json: Json = False) -> None:
 
   producer send count_steps --kwargs '{"label": "b", "steps": 3}' --countdown 10
 
-  producer send sleep -- -1        (a word that starts with a minus)
+  producer send fail -- -oops        (a word that starts with a minus; options go before)
 """
 )
 def send(
@@ -305,7 +305,10 @@ def run(
 ) -> None:
     """Run a script unmodified, its multiprocessing and concurrent.futures on the workers."""
     from producer import running
+    from shared import presence
 
+    if not presence.workers():
+        _say("no worker is alive: what the script sends waits in its queue")
     running.run(script, args or [])
 
 

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import urllib.request
@@ -83,7 +84,8 @@ class Stack:
             "FLOWER_URL": self.flower_url,
         }
         if self.scripts is not None:
-            names = sorted(path.stem for path in self.scripts.glob("*.py"))
+            stems = sorted(path.stem for path in self.scripts.glob("*.py"))
+            names = [stem for stem in stems if stem.isidentifier()]
             variables["TASK_MODULES"] = ",".join([current().task_modules, *names])
         return variables
 
@@ -253,6 +255,10 @@ def run(
     folder = Path(scripts).resolve() if scripts else None
     if folder is not None and not folder.is_dir():
         raise StackFailed(f"--scripts {scripts!r} is not a folder")
+    # `producer` and `python` are those beside us, also where .venv/bin is not on the PATH.
+    os.environ["PATH"] = os.pathsep.join(
+        [sysconfig.get_path("scripts"), os.environ.get("PATH", "")]
+    )
     if command and shutil.which(command[0]) is None:
         _say(f"{command[0]!r} is not a command; is it on the PATH?")
         return 127

@@ -289,12 +289,15 @@ def test_status_counts_what_was_done(stack):
     assert now["failed"] == before["failed"]
 
 
-def test_the_tour_shows_row_s2_ok_on_the_cluster(stack):
-    done = producer("tour", "--json")
+def test_the_tour_shows_its_rows_ok_on_the_cluster(stack):
+    # Not S7, which measures the processor, and not S3, which takes twenty seconds.
+    chosen = [word for row in ("S1", "S2", "S4", "S5", "S6", "S8", "S9") for word in ("--row", row)]
+    done = producer("tour", *chosen, "--json")
 
     rows = {row["row"]: row for row in json.loads(done.stdout)}
     assert done.returncode == 0, done.stderr
-    assert rows["S2"]["ok"]
+    assert len(rows) == 7
+    assert all(row["ok"] for row in rows.values())
     assert rows["S2"]["cluster_s"] >= 4
     assert 1 < rows["S2"]["pids"] <= 8
 
