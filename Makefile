@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
 
-.PHONY: help demo test test-cpython lint up lock
+.PHONY: help demo test test-handles lint up lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,9 +18,9 @@ test: ## run every test that this machine can run
 	@$(PYTHON) tools/setup.py dev
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-cpython: ## run CPython's own tests of multiprocessing against this library
+test-handles: ## test queues, locks and the like, also with CPython's own tests
 	@$(PYTHON) tools/setup.py dev
-	@$(BIN)/python -m pytest tests/cpython $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest tests/handles tests/cpython $(PYTEST_ARGS)
 
 lint: ## check style and types
 	@$(PYTHON) tools/setup.py dev

@@ -9,7 +9,7 @@ pytest.importorskip(
 )
 
 from tests.cpython import adapter
-from tests.integration.redis_only import redis_only
+from tests.handles.redis_only import redis_only
 
 globals().update(adapter.test_classes())
 

@@ -16,7 +16,7 @@ from shared import handles, leases
 from shared.errors import NotPortable
 from shared.multiprocessing.queues import JoinableQueue, Queue, SimpleQueue
 from shared.multiprocessing.synchronize import Event
-from tests.integration.redis_only import eventually, redis_only, short_leases
+from tests.handles.redis_only import eventually, redis_only, short_leases
 
 fork = multiprocessing.get_context("fork")
 spawn = multiprocessing.get_context("spawn")
