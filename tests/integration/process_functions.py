@@ -39,6 +39,12 @@ def append(path, text):
         file.write(text)
 
 
+def touch_and_wait(path, seconds):
+    append(path, ".")
+    time.sleep(seconds)
+    return seconds
+
+
 class Greeter(multiprocessing.Process):
     def __init__(self, whom):
         super().__init__()
