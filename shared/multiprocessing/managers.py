@@ -16,22 +16,30 @@ from typing import Any, Self, TypeVar
 
 from shared import leases
 from shared.handles import Handle
-from shared.multiprocessing import barriers, queues, synchronize
-from shared.multiprocessing.proxies import (
-    ArrayProxy,
-    DictProxy,
-    ListProxy,
-    NamespaceProxy,
-    ValueProxy,
-)
+from shared.multiprocessing import barriers, locks, queues, synchronize
+from shared.multiprocessing.dicts import DictProxy, NamespaceProxy, ValueProxy
+from shared.multiprocessing.lists import ArrayProxy, ListProxy
 
-__all__ = ["BaseManager", "Manager", "SyncManager"]
+__all__ = [
+    "AcquirerProxy",
+    "ArrayProxy",
+    "BarrierProxy",
+    "BaseManager",
+    "ConditionProxy",
+    "DictProxy",
+    "EventProxy",
+    "ListProxy",
+    "Manager",
+    "NamespaceProxy",
+    "SyncManager",
+    "ValueProxy",
+]
 
 _Made = TypeVar("_Made", bound=Handle)
 _NO_CLASSES = "a manager here is Redis: it can hold data, not run the methods of your classes"
 
 
-class AcquirerProxy(synchronize._Permits):
+class AcquirerProxy(locks.Permits):
     """``multiprocessing.managers.AcquirerProxy``: what can be acquired and released."""
 
     _typeid: str
@@ -49,7 +57,7 @@ class AcquirerProxy(synchronize._Permits):
         return f"<AcquirerProxy object, typeid {self._typeid!r} at {id(self):#x}>"
 
 
-class LockProxy(AcquirerProxy, synchronize.Lock):
+class LockProxy(AcquirerProxy, locks.Lock):
     """A managed ``threading.Lock``: RuntimeError when a free one is released."""
 
     _kind = "managedlock"
@@ -63,7 +71,7 @@ class LockProxy(AcquirerProxy, synchronize.Lock):
             raise RuntimeError("release unlocked lock") from None
 
 
-class RLockProxy(AcquirerProxy, synchronize.RLock):
+class RLockProxy(AcquirerProxy, locks.RLock):
     """A managed ``threading.RLock``: RuntimeError when anybody but its owner releases it."""
 
     _kind = "managedrlock"
@@ -77,14 +85,14 @@ class RLockProxy(AcquirerProxy, synchronize.RLock):
             raise RuntimeError("cannot release un-acquired lock") from None
 
 
-class SemaphoreProxy(AcquirerProxy, synchronize.Semaphore):
+class SemaphoreProxy(AcquirerProxy, locks.Semaphore):
     """A managed ``threading.Semaphore``."""
 
     _kind = "managedsemaphore"
     _typeid = "Semaphore"
 
 
-class BoundedSemaphoreProxy(AcquirerProxy, synchronize.BoundedSemaphore):
+class BoundedSemaphoreProxy(AcquirerProxy, locks.BoundedSemaphore):
     """A managed ``threading.BoundedSemaphore``: ValueError when released too often."""
 
     _kind = "managedboundedsemaphore"
@@ -103,7 +111,7 @@ class ConditionProxy(synchronize.Condition):
 
     _kind = "managedcondition"
 
-    def __init__(self, lock: synchronize.Lock | None = None) -> None:
+    def __init__(self, lock: locks.Lock | None = None) -> None:
         super().__init__(lock or RLockProxy())
 
     def _not_owned(self, message: str) -> Exception:
@@ -267,7 +275,7 @@ class SyncManager(BaseManager):
         """A managed semaphore that knows its highest count."""
         return self._made(BoundedSemaphoreProxy(value))
 
-    def Condition(self, lock: synchronize.Lock | None = None) -> ConditionProxy:  # noqa: N802
+    def Condition(self, lock: locks.Lock | None = None) -> ConditionProxy:  # noqa: N802
         """A managed condition, on a lock of its own or on a given one."""
         condition = ConditionProxy(lock)
         if lock is None:

@@ -5,6 +5,7 @@ is the encoding of its plainest equal, and the key as it was given is kept where
 """
 
 import enum
+import fractions
 import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -131,7 +132,7 @@ def field(key: Any) -> bytes:
     return codec.dumps(_plainest(key), what="the key")
 
 
-def entries(values: Mapping[Any, Any]) -> Iterable[bytes]:
+def pack(values: Mapping[Any, Any]) -> Iterable[bytes]:
     """Keys and values as the scripts take them."""
     for key, value in values.items():
         yield field(key)
@@ -144,9 +145,15 @@ def _plainest(key: Any) -> Any:
         return tuple(map(_plainest, key))
     if isinstance(key, frozenset):
         return sorted(codec.dumps(_plainest(item)) for item in key)  # no list is a key
-    if isinstance(key, numbers.Complex) and key == key.real:
-        real: Any = key.real
-        return int(real) if real == real // 1 else key
+    if isinstance(key, numbers.Number):
+        number: Any = key
+        if number != number.real:
+            return key  # a complex one
+        try:
+            exact = fractions.Fraction(number.real)
+        except (ValueError, OverflowError):
+            return float(number.real)  # no number, or infinite
+        return int(exact) if exact.denominator == 1 else exact
     if isinstance(key, enum.Enum) and isinstance(key, (str, bytes)):
         return key.value
     return key

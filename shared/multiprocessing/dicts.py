@@ -1,0 +1,228 @@
+"""Managed dicts, and what is made of the same stuff: namespaces and values."""
+
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any, Self
+
+from shared import codec
+from shared.handles import decode
+from shared.multiprocessing import entries
+from shared.multiprocessing.proxies import Proxy
+
+__all__ = ["DictProxy", "NamespaceProxy", "ValueProxy"]
+
+
+class DictProxy(Proxy):
+    """``multiprocessing.managers.DictProxy``: a dict that many processes share, in order."""
+
+    _kind = "dict"
+    _typeid = "dict"
+
+    @classmethod
+    def _create(cls, *args: Any, **kwargs: Any) -> Self:
+        packed = entries.pack(dict(*map(_plain_mapping, args), **kwargs))
+        made = cls.__new__(cls)
+        made._open()
+        entries.CREATE(made._name, *packed)
+        return made
+
+    def _getvalue(self) -> dict[Any, Any]:
+        return dict(self.items())
+
+    def __getitem__(self, key: Any) -> Any:
+        item = entries.GET(self._name, entries.field(key))
+        if item is None:
+            raise KeyError(key)
+        return decode(item)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        entries.SET(self._name, *entries.pack({key: value}))
+
+    def __delitem__(self, key: Any) -> None:
+        if entries.TAKE(self._name, entries.field(key)) is None:
+            raise KeyError(key)
+
+    def __contains__(self, key: Any) -> bool:
+        return entries.GET(self._name, entries.field(key)) is not None
+
+    def __len__(self) -> int:
+        return int(entries.LENGTH(self._name))
+
+    def __iter__(self) -> Iterator[Any]:
+        return _DictIterator(self)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The value, or the default."""
+        item = entries.GET(self._name, entries.field(key))
+        return default if item is None else decode(item)
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """The value; the default becomes it where there was none."""
+        return decode(entries.SETDEFAULT(self._name, *entries.pack({key: default})))
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        """Take the value out; the default, or KeyError, where there is none."""
+        if len(default) > 1:
+            raise TypeError(f"pop expected at most 2 arguments, got {len(default) + 1}")
+        item = entries.TAKE(self._name, entries.field(key))
+        if item is not None:
+            return decode(item)
+        if default:
+            return default[0]
+        raise KeyError(key)
+
+    def popitem(self) -> tuple[Any, Any]:
+        """Take the newest key and value out; KeyError where there is none."""
+        found = entries.TAKE_LAST(self._name)
+        if not found:
+            raise KeyError("popitem(): dictionary is empty")
+        return codec.loads(found[0]), decode(found[1])
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Take over all keys and values, in one step."""
+        entries.SET(self._name, *entries.pack(dict(*map(_plain_mapping, args), **kwargs)))
+
+    def clear(self) -> None:
+        """Take all out."""
+        entries.CLEAR(self._name)
+
+    def copy(self) -> dict[Any, Any]:
+        """A plain dict of it."""
+        return self._getvalue()
+
+    def keys(self) -> list[Any]:
+        """The keys, in order of their first assignment."""
+        return [codec.loads(key) for key in entries.KEYS(self._name)]
+
+    def values(self) -> list[Any]:
+        """The values, in the order of the keys."""
+        return [value for _, value in self.items()]
+
+    def items(self) -> list[tuple[Any, Any]]:
+        """The keys and values."""
+        flat = entries.ALL(self._name)
+        return [
+            (codec.loads(key), decode(item))
+            for key, item in zip(flat[::2], flat[1::2], strict=True)
+        ]
+
+    __class_getitem__: Any = classmethod(types.GenericAlias)
+
+
+class _DictIterator(Iterator[Any]):
+    """The keys; RuntimeError at the next one when the dict has another size by then."""
+
+    def __init__(self, of: DictProxy) -> None:
+        self._of = of
+        self._keys = of.keys()
+        self._next = 0
+
+    def __next__(self) -> Any:
+        if self._next >= len(self._keys):
+            raise StopIteration
+        if len(self._of) != len(self._keys):
+            raise RuntimeError("dictionary changed size during iteration")
+        self._next += 1
+        return self._keys[self._next - 1]
+
+
+class NamespaceProxy(Proxy):
+    """``multiprocessing.managers.NamespaceProxy``: attributes that many processes share.
+
+    Names that begin with an underscore belong to this object alone, as in the standard library.
+    """
+
+    _kind = "namespace"
+    _typeid = "Namespace"
+
+    @classmethod
+    def _create(cls, /, **kwargs: Any) -> Self:
+        made = cls.__new__(cls)
+        made._open()
+        entries.CREATE(made._name, *entries.pack(kwargs))
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            return object.__getattribute__(self, name)
+        item = entries.GET(self._name, entries.field(name))
+        if item is None:
+            raise AttributeError(f"'Namespace' object has no attribute {name!r}")
+        return decode(item)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            object.__setattr__(self, name, value)
+        else:
+            entries.SET(self._name, *entries.pack({name: value}))
+
+    def __delattr__(self, name: str) -> None:
+        if name.startswith("_"):
+            object.__delattr__(self, name)
+        elif entries.TAKE(self._name, entries.field(name)) is None:
+            raise AttributeError(f"'Namespace' object has no attribute {name!r}")
+
+    def _getvalue(self) -> Any:
+        flat = entries.ALL(self._name)
+        names = {codec.loads(k): decode(v) for k, v in zip(flat[::2], flat[1::2], strict=True)}
+        return _Namespace(**names)
+
+
+class _Namespace:
+    """What a namespace proxy's value is, and how it looks."""
+
+    def __init__(self, /, **kwargs: Any) -> None:
+        self.__dict__.update(kwargs)
+
+    def __repr__(self) -> str:
+        return f"Namespace({', '.join(sorted(f'{k}={v!r}' for k, v in vars(self).items()))})"
+
+
+class ValueProxy(Proxy):
+    """``multiprocessing.managers.ValueProxy``: one value of any kind; `typecode` says nothing."""
+
+    _kind = "value"
+    _typeid = "Value"
+
+    @classmethod
+    def _create(cls, typecode: Any, value: Any, lock: bool = True) -> Self:
+        made = cls.__new__(cls)
+        made._open(None, typecode if isinstance(typecode, str) else typecode.__name__)
+        entries.CREATE(made._name, *entries.pack({"value": value}))
+        return made
+
+    def _open(self, name: str | None = None, *parameters: Any) -> None:
+        (self._typecode,) = parameters
+        super()._open(name)
+
+    def _parameters(self) -> list[Any]:
+        return [self._typecode]
+
+    def get(self) -> Any:
+        """The value."""
+        return decode(entries.GET(self._name, entries.field("value")))
+
+    def set(self, value: Any) -> None:
+        """Replace the value."""
+        entries.SET(self._name, *entries.pack({"value": value}))
+
+    value = property(get, set)
+
+    def _getvalue(self) -> Any:
+        return _Value(self._typecode, self.get())
+
+    __class_getitem__: Any = classmethod(types.GenericAlias)
+
+
+class _Value(typing.NamedTuple):
+    typecode: str
+    value: Any
+
+    def __repr__(self) -> str:
+        return f"Value({self.typecode!r}, {self.value!r})"
+
+
+def _plain_mapping(value: Any) -> Any:
+    """A proxy's content in one step, anything else as it is."""
+    return value.copy() if isinstance(value, DictProxy) else value

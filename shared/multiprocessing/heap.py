@@ -1,0 +1,233 @@
+"""``multiprocessing.heap``: where shared C values and arrays live.
+
+In the standard library that is memory that was mapped together; here it is Redis. Every access
+reads or writes just the bytes that it concerns.
+"""
+
+import ctypes
+from typing import Any
+
+from shared.handles import Handle, reopen
+from shared.scripts import Script
+
+typecode_to_type: dict[str, Any] = {
+    "c": ctypes.c_char,
+    "u": ctypes.c_wchar,
+    "b": ctypes.c_byte,
+    "B": ctypes.c_ubyte,
+    "h": ctypes.c_short,
+    "H": ctypes.c_ushort,
+    "i": ctypes.c_int,
+    "I": ctypes.c_uint,
+    "l": ctypes.c_long,
+    "L": ctypes.c_ulong,
+    "q": ctypes.c_longlong,
+    "Q": ctypes.c_ulonglong,
+    "f": ctypes.c_float,
+    "d": ctypes.c_double,
+}
+# By the code that ctypes itself has for a simple type: it travels in place of the class.
+_SIMPLE: dict[str, Any] = {
+    kind._type_: kind for kind in (*typecode_to_type.values(), ctypes.c_bool, ctypes.c_longdouble)
+}
+
+# arg: offset and bytes in turn.
+_WRITE = Script("""
+  for i = 1, #arg, 2 do redis.call('setrange', name, arg[i], arg[i + 1]) end
+  keep('')
+  return 1
+""")
+
+# arg: first and last byte.
+_READ = Script(
+    """
+  if redis.call('exists', name) == 0 then return redis.error_reply('GONE') end
+  return redis.call('getrange', name, arg[1], arg[2])
+""",
+    reads=True,
+)
+
+
+class Memory(Handle):
+    """The bytes of one C object."""
+
+    _type: Any  # the ctypes class
+
+    def _open(self, name: str | None = None, *parameters: Any) -> None:
+        (what,) = parameters
+        self._type = _SIMPLE[what] if isinstance(what, str) else what
+        super()._open(name)
+
+    def _parameters(self) -> list[Any]:
+        return [_portable(self._type)]
+
+    def _load(self) -> Any:
+        """A local copy, a real ctypes object."""
+        size = ctypes.sizeof(self._type)
+        # An empty array has no bytes, and so no key either.
+        data = _READ(self._name, 0, size - 1) if size else b""
+        return self._type.from_buffer_copy(data)
+
+    def _store(self, copy: Any, *ranges: tuple[int, int]) -> None:
+        """Write some bytes of a local copy: (offset, size) …"""
+        data = bytes(copy)
+        arguments: list[Any] = []
+        for offset, size in ranges:
+            arguments += [offset, data[offset : offset + size]]
+        _WRITE(self._name, *arguments)
+
+    @classmethod
+    def _create(cls, local: Any, *parameters: Any) -> Any:
+        made = reopen(cls, None, list(parameters))
+        size = ctypes.sizeof(local)
+        if size:
+            made._store(local, (0, size))
+        return made
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._type.__name__} at {id(self):#x}>"
+
+
+class SharedValue(Memory):
+    """What `RawValue` returns for a simple type."""
+
+    _kind = "rawvalue"
+
+    @property
+    def value(self) -> Any:
+        """The value, as Python has it."""
+        return self._load().value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self._store(self._type(value), (0, ctypes.sizeof(self._type)))
+
+
+class SharedStructure(Memory):
+    """What `RawValue` returns for a structure or union: its fields are attributes."""
+
+    _kind = "rawstructure"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            return object.__getattribute__(self, name)
+        return getattr(self._load(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            object.__setattr__(self, name, value)
+            return
+        field = getattr(self._type, name, None)
+        if field is None:
+            raise AttributeError(f"{self._type.__name__!r} has no field {name!r}")
+        copy = self._load()
+        setattr(copy, name, value)
+        if field.size < 1 << 16:
+            self._store(copy, (field.offset, field.size))
+        else:  # a bit field: ctypes puts its width into the upper half
+            self._store(copy, (0, ctypes.sizeof(copy)))
+
+
+class SharedArray(Memory):
+    """What `RawArray` returns: fixed length, items, slices, iteration."""
+
+    _kind = "rawarray"
+
+    def _open(self, name: str | None = None, *parameters: Any) -> None:
+        item, length = parameters
+        self._item = _SIMPLE[item] if isinstance(item, str) else item
+        super()._open(name, self._item * length)
+
+    def _parameters(self) -> list[Any]:
+        return [_portable(self._item), len(self)]
+
+    def __len__(self) -> int:
+        return int(self._type._length_)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return self._load()[index]
+        offset, size = self._where(index)
+        return (self._item * 1).from_buffer_copy(_READ(self._name, offset, offset + size - 1))[0]
+
+    def __setitem__(self, index: int | slice, value: Any) -> None:
+        size = ctypes.sizeof(self._item)
+        copy = self._type()
+        if not isinstance(index, slice):
+            offset, _ = self._where(index)
+            copy[index] = value
+            self._store(copy, (offset, size))
+            return
+        places = range(len(self))[index]
+        copy[index] = value  # ctypes checks types and length
+        if places.step == 1 and places:
+            self._store(copy, (places[0] * size, len(places) * size))
+        elif places:
+            self._store(copy, *((place * size, size) for place in places))
+
+    def _where(self, index: int) -> tuple[int, int]:
+        place = index.__index__()
+        place += len(self) if place < 0 else 0
+        if not 0 <= place < len(self):
+            raise IndexError("invalid index")
+        size = ctypes.sizeof(self._item)
+        return place * size, size
+
+
+class SharedString(SharedArray):
+    """What `RawArray` returns for characters: a `value` that ends at the first zero, and `raw`."""
+
+    _kind = "rawstring"
+
+    @property
+    def value(self) -> Any:
+        """The characters up to the first zero."""
+        return self._load().value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        copy = self._type()
+        copy.value = value
+        # As in ctypes, what lies behind the new end stays.
+        size = min(len(value) + 1, len(self)) * ctypes.sizeof(self._item)
+        self._store(copy, (0, size))
+
+    @property
+    def raw(self) -> Any:
+        """All the bytes."""
+        return self._load().raw
+
+    @raw.setter
+    def raw(self, value: Any) -> None:
+        copy = self._type()
+        copy.raw = value
+        self._store(copy, (0, len(value)))
+
+
+def share(local: Any) -> Any:
+    """A ctypes object, moved to Redis."""
+    kind = type(local)
+    _refuse_pointers(kind)
+    if isinstance(local, ctypes.Array):
+        is_text = kind._type_ in (ctypes.c_char, ctypes.c_wchar)
+        of = SharedString if is_text else SharedArray
+        return of._create(local, _portable(kind._type_), kind._length_)
+    if isinstance(local, (ctypes.Structure, ctypes.Union)):
+        return SharedStructure._create(local, kind)
+    return SharedValue._create(local, _portable(kind))
+
+
+def _portable(kind: Any) -> Any:
+    """A simple type by its code; a class of somebody's module travels by its name."""
+    code = getattr(kind, "_type_", None)
+    return code if isinstance(code, str) else kind
+
+
+def _refuse_pointers(kind: Any) -> None:
+    if issubclass(kind, ctypes.Array):
+        _refuse_pointers(kind._type_)
+    elif issubclass(kind, (ctypes.Structure, ctypes.Union)):
+        for _, field, *_ in kind._fields_:
+            _refuse_pointers(field)
+    elif getattr(kind, "_type_", None) not in _SIMPLE:
+        raise TypeError(f"{kind.__name__} holds an address of this process, or is no ctypes type")

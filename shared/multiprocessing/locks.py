@@ -1,0 +1,267 @@
+"""Semaphores and locks: who may go on, one at a time or so many.
+
+Whoever waits stands in a line (`shared.multiprocessing.lines`): first come, first served, woken
+at once, nothing polls.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import process
+from types import TracebackType
+from typing import Any
+
+from shared.errors import DaySixError, LockLost
+from shared.handles import Handle
+from shared.leases import Hold, keeper
+from shared.multiprocessing import lines
+from shared.scripts import hear, me, ticket
+from shared.settings import current
+
+SEM_VALUE_MAX = 2**31 - 1
+
+
+class Permits(Handle):
+    """A counter with a line: what semaphores and locks share."""
+
+    _initial = 1
+
+    def _acquire(self, block: bool, timeout: float | None, lease_s: float = 0) -> tuple[int, str]:
+        """The number of this acquisition (0: none in time), and its ticket."""
+        the_ticket = ticket()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        waits = block and (timeout is None or timeout > 0)
+
+        def look(otherwise: str) -> int:
+            hold_ms = int(lease_s * 1000)
+            return int(lines.ACQUIRE(self._name, the_ticket, self._initial, hold_ms, otherwise))
+
+        number = look("wait" if waits else "leave")
+        try:
+            while not number and waits:
+                hear(the_ticket, deadline)
+                waits = deadline is None or time.monotonic() < deadline
+                number = look("wait" if waits else "leave")
+        except BaseException:
+            # Interrupted: what was handed to this waiter meanwhile goes to the next one.
+            with suppress(DaySixError):
+                lines.ABANDON(self._name, the_ticket, self._initial)
+            raise
+        return number, the_ticket
+
+    def _free(self) -> int:
+        return int(lines.FREE(self._name, self._initial))
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Take one; waits, `timeout` seconds at most (a negative one counts as 0)."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Give one back."""
+        raise NotImplementedError
+
+
+class Semaphore(Permits):
+    """``multiprocessing.Semaphore``: a counter that never goes below zero.
+
+    Without a lease: a semaphore is also a signal, released by whoever has something to tell,
+    so what a killed process had acquired stays acquired.
+    """
+
+    _kind = "semaphore"
+    _highest = 0
+
+    def __init__(self, value: int = 1) -> None:
+        if not 0 <= value <= SEM_VALUE_MAX:
+            raise ValueError("semaphore initial value must be >= 0 and fit in an int")
+        self._open(None, value)
+
+    def _open(self, name: str | None = None, *parameters: Any) -> None:
+        (self._initial,) = parameters
+        super()._open(name)
+
+    def _parameters(self) -> list[Any]:
+        return [self._initial]
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Count down by one; waits while it is zero. False when `timeout` seconds were over."""
+        number, _ = self._acquire(block, timeout)
+        return number > 0
+
+    def release(self) -> None:
+        """Count up by one; the first in line is woken."""
+        if not lines.RELEASE(self._name, self._initial, self._highest, 1):
+            raise ValueError("semaphore or lock released too many times")
+
+    def get_value(self) -> int:
+        """How many may be acquired at this moment."""
+        return self._free()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}(value={or_unknown(self.get_value)})>"
+
+
+class BoundedSemaphore(Semaphore):
+    """``multiprocessing.BoundedSemaphore``: ValueError when released more than acquired."""
+
+    _kind = "boundedsemaphore"
+
+    def _open(self, name: str | None = None, *parameters: Any) -> None:
+        super()._open(name, *parameters)
+        self._highest = max(1, self._initial)
+
+    def __repr__(self) -> str:
+        value = or_unknown(self.get_value)
+        return f"<{type(self).__name__}(value={value}, maxvalue={self._initial})>"
+
+
+@dataclass(eq=False)
+class _Held(Hold):
+    """A lock that this process holds."""
+
+    number: int = 0
+    owner: str = ""
+    count: int = 1
+
+
+# By the lock's name: every handle of one lock in this process sees the same.
+_held: dict[str, _Held] = {}
+os.register_at_fork(after_in_child=_held.clear)  # the parent's locks are not the child's
+
+
+class Lock(Permits):
+    """``multiprocessing.Lock``: one at a time, on any machine.
+
+    As in the standard library, anybody may release it, ValueError when it is free. `LockLost`
+    at `release` when the hold ran out: see the module's docstring.
+    """
+
+    _kind = "lock"
+
+    def __init__(self) -> None:
+        self._open(None)
+
+    @property
+    def fencing_number(self) -> int | None:
+        """The number of this process's present hold, higher than all before; None without one."""
+        held = _held.get(self._name)
+        return None if held is None else held.number
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Wait for the lock, `timeout` seconds at most; whether it was got."""
+        number, the_ticket = self._acquire(block, timeout, current().lock_lease_s)
+        if not number:
+            return False
+        held = _Held(self._name, the_ticket, number=number, owner=me())
+        before, _held[self._name] = _held.get(self._name), held
+        if before is not None:
+            keeper.drop(before)  # somebody else released that one
+        keeper.keep(held)
+        return True
+
+    def release(self) -> None:
+        """Hand it to the first in line."""
+        held = _held.pop(self._name, None)
+        if held is not None:
+            keeper.drop(held)
+        released = lines.RELEASE_HOLD(self._name, held.ticket if held else "")
+        if released == 0:
+            raise ValueError("semaphore or lock released too many times")
+        if released == -1:
+            raise LockLost(self._name, current().lock_lease_s)
+
+    def _is_mine(self) -> bool:
+        held = _held.get(self._name)
+        return held is not None and held.owner == me()
+
+    def _count(self) -> int:
+        held = _held.get(self._name)
+        return 0 if held is None else held.count
+
+    def _release_all(self) -> int:
+        """Release it however often it was acquired; what `_acquire_again` takes."""
+        self.release()
+        return 1
+
+    def _acquire_again(self, count: int) -> None:
+        self.acquire()
+
+    def _owner(self) -> str:
+        if self._is_mine():
+            name = process.current_process().name
+            if threading.current_thread().name != "MainThread":
+                name += "|" + threading.current_thread().name
+            return name
+        if self._free() == 1:
+            return "None"
+        return "SomeOtherThread" if self._name in _held else "SomeOtherProcess"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}(owner={or_unknown(self._owner)})>"
+
+
+class RLock(Lock):
+    """``multiprocessing.RLock``: its owner, a thread (or greenlet), may acquire it again.
+
+    AssertionError when anybody else releases it.
+    """
+
+    _kind = "rlock"
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Wait for the lock, or count the owner's acquisitions."""
+        if self._is_mine():
+            _held[self._name].count += 1
+            return True
+        return super().acquire(block, timeout)
+
+    def release(self) -> None:
+        """Give it back as often as it was acquired; the last time hands it on."""
+        if not self._is_mine():
+            raise AssertionError("attempt to release recursive lock not owned by thread")
+        held = _held[self._name]
+        if held.count > 1:
+            held.count -= 1
+        else:
+            super().release()
+
+    def _release_all(self) -> int:
+        held = _held[self._name]
+        count, held.count = held.count, 1
+        self.release()
+        return count
+
+    def _acquire_again(self, count: int) -> None:
+        self.acquire()
+        _held[self._name].count = count
+
+    def __repr__(self) -> str:
+        owner = or_unknown(self._owner)
+        count: object = "nonzero"
+        if self._is_mine():
+            count = self._count()
+        elif owner in ("None", "unknown"):
+            count = 0 if owner == "None" else owner
+        return f"<{type(self).__name__}({owner}, {count})>"
+
+
+def or_unknown(read: Callable[[], Any]) -> Any:
+    """What it reads, for a repr that must not fail."""
+    try:
+        return read()
+    except DaySixError:
+        return "unknown"
