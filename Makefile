@@ -1,26 +1,29 @@
-# The first Python that is new enough; `make PYTHON=…` chooses another.
-PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
-	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && exit; \
-	done; echo python3)
+# The first Python that is new enough and can make .venv, or at least the first that is new
+# enough; `make PYTHON=…` chooses another. Names are tried, not looked up: a shim may be empty.
+PYTHON ?= $(shell for needs in ', venv, ensurepip' ''; do \
+	for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c "import sys$$needs; sys.exit(sys.version_info < (3, 11))" 2>/dev/null && echo $$python && exit; \
+	done; done; echo python3)
 BIN := .venv/bin
 PYTEST_ARGS ?=
 
-.PHONY: help demo test test-handles lint up lock
+.PHONY: help demo test test-cpython lint up lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## run the tour on a stack of local processes; no Docker, no Redis needed
 	@$(PYTHON) tools/setup.py local
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/producer stack --stay-on-tty -- producer tour
+	@# exec: a SIGTERM to make has to reach the stack, not a shell in between.
+	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/producer stack --stay-on-tty -- producer tour
 
 test: ## run every test that this machine can run
 	@$(PYTHON) tools/setup.py dev
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-handles: ## test queues, locks and the like, also with CPython's own tests
+test-cpython: ## run CPython's own tests on our queues, locks and the like
 	@$(PYTHON) tools/setup.py dev
-	@$(BIN)/python -m pytest tests/handles tests/cpython $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest tests/cpython $(PYTEST_ARGS)
 
 lint: ## check style and types
 	@$(PYTHON) tools/setup.py dev
