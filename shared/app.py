@@ -22,10 +22,10 @@ def configuration() -> dict[str, Any]:
         "socket_timeout": settings.redis_timeout_s,
         "socket_connect_timeout": min(settings.redis_timeout_s, 2.0),
         "socket_keepalive": True,
-        "health_check_interval": 25,
     }
     return {
         "broker_url": settings.broker_url,
+        "broker_transport": "shared.transport:Transport",
         "result_backend": settings.broker_url,
         # Messages: data only.
         "accept_content": ["json", "msgpack"],
@@ -37,15 +37,15 @@ def configuration() -> dict[str, Any]:
         # Delivery: acknowledge after the outcome is stored, hold no more than what runs.
         "task_acks_late": True,
         "worker_prefetch_multiplier": 1,
+        # A message whose pool process was killed goes back to its queue, counted.
+        "task_reject_on_worker_lost": True,
         # Seconds that a killed pool child's result may still be on its way; Celery's own 10
         # would be waited for at each try.
         "worker_lost_wait": 1.0,
         "broker_transport_options": {
             **timeouts,
-            "visibility_timeout": settings.visibility_timeout_s,
-            # kombu's own defaults look for abandoned messages only every 100 s or so.
-            "unacked_restore_interval": 5,
-            "unacked_restore_throttle": 1,
+            # How long a worker may hear nothing before it asks whether Redis is still there.
+            "health_check_interval": 5,
             # kombu's pool raises when it is empty: every greenlet may acknowledge at once.
             "max_connections": settings.gevent_concurrency + 50,
         },

@@ -6,6 +6,7 @@ a crash in between repeats the call instead of losing it.
 """
 
 import asyncio
+import base64
 import functools
 import inspect
 import reprlib
@@ -18,6 +19,7 @@ from enum import StrEnum
 from typing import Any
 
 from celery import signals
+from kombu.serialization import loads as deserialize
 
 from shared import codec, context, exceptions, references, results
 from shared.app import app
@@ -102,10 +104,6 @@ def decode_outcomes(payload: bytes) -> list[Outcome]:
     bind=True,
     ignore_result=True,
     serializer="msgpack",
-    # A killed pool child repeats the call twice, then the caller is told.
-    retry_on_worker_lost=True,
-    max_retries=2,
-    default_retry_delay=0,
 )
 def call(task: Any, payload: bytes, reply_to: str, options: dict[str, Any] | None = None) -> Any:
     """Run one chunk and answer; what it returns or raises is for Flower and the log.
@@ -138,7 +136,14 @@ def _answer(
 ) -> Any:
     with context.running(task.request, reply_to, options) as running:
         outcomes, error = run(payload, options)
-        results.answer(reply_to, task.request.id, _encode_outcomes(outcomes), running.rest())
+        results.answer(
+            reply_to,
+            task.request.id,
+            _encode_outcomes(outcomes),
+            running.rest(),
+            # One that was acknowledged when it began is nobody's any more.
+            delivery_tag=task.request.properties["delivery_tag"] if task.acks_late else "",
+        )
     if error is not None:
         if isinstance(error, Exception) or _is_the_end(error):
             raise error
@@ -282,6 +287,16 @@ def _report_revoked(
 
 def _answer_error(task_id: str, args: Any, error: Exception) -> None:
     results.answer(args[1], task_id, codec.dumps([_parts(Outcome(False, error))]))
+
+
+def report_dead(message: dict[str, Any], reason: str) -> None:
+    """Tell the caller that a call became a dead letter; the message as kombu wrote it."""
+    properties = message["properties"]
+    body = base64.b64decode(message["body"])
+    args = deserialize(
+        body, message["content-type"], message["content-encoding"], accept={"application/x-msgpack"}
+    )[0]
+    _answer_error(properties["correlation_id"], args, WorkerLost(_function_name(args), reason))
 
 
 def _function_name(args: Any) -> str:

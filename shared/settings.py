@@ -86,9 +86,12 @@ class Settings(BaseSettings):
     result_expires_s: PositiveInt = Field(
         86_400, description="seconds that the result of an ordinary task is kept"
     )
-    visibility_timeout_s: PositiveInt = Field(
-        3_600,
-        description="seconds after which the task of a vanished worker runs again; keep it above the longest task",
+    worker_lease_s: Seconds = Field(
+        10.0,
+        description="seconds after which the tasks of a worker that shows no life go back to their queues",
+    )
+    delivery_limit: PositiveInt = Field(
+        3, description="workers that a task may lose before it becomes a dead letter"
     )
     redis_timeout_s: Seconds = Field(
         5.0,

@@ -7,6 +7,7 @@ from celery import signals
 from shared.app import app
 from shared.errors import SettingsError
 from shared.settings import current
+from worker import requests
 from worker.health import HealthFile
 from worker.heartbeat import Presence, pool_kind
 
@@ -16,6 +17,7 @@ except SettingsError as error:
     raise SystemExit(f"worker: {error}") from None
 
 app.conf.imports = ("shared.calls", "worker.tasks")
+app.Task.Request = f"{requests.__name__}:{requests.Request.__name__}"
 app.steps["consumer"].update((HealthFile, Presence))
 
 

@@ -27,10 +27,6 @@ def implements(stub: contracts.Function) -> Callable[[contracts.Function], Any]:
         return app.task(
             name=contract.name,
             queue=contract.pool.value,
-            # A killed child repeats the task twice, then it fails: never a loop without end.
-            retry_on_worker_lost=True,
-            max_retries=2,
-            default_retry_delay=0,
         )(function)
 
     return register

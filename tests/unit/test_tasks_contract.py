@@ -48,12 +48,12 @@ def test_an_implementation_that_does_not_fit_its_contract_is_refused_at_import()
 
 
 @pytest.mark.parametrize("contract", contracts.CONTRACTS.values(), ids=lambda c: c.name)
-def test_a_killed_child_repeats_a_task_twice_and_never_for_ever(contract):
+def test_the_message_of_a_killed_child_goes_back_to_its_queue(contract):
     task = getattr(tasks, contract.name)
 
     assert task.acks_late
-    assert task.retry_on_worker_lost
-    assert task.max_retries == 2
+    assert task.reject_on_worker_lost
+    assert not task.retry_on_worker_lost
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,196 @@
+"""Dead letters: messages that no worker will run again, kept with the reason.
+
+    dead             sorted set: id → when it died, in seconds
+    dead:letters     hash: id → the letter, JSON
+
+A letter holds the message as it was, so that it can be put back on its queue.
+"""
+
+import base64
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import redis
+from kombu.log import get_logger
+
+from shared import taken
+from shared.errors import DaySixError
+from shared.store import foreseen, store
+
+logger = get_logger(__name__)
+
+INDEX = "dead"
+LETTERS = "dead:letters"
+HISTORY = "lost_workers"
+UNREADABLE = "it cannot be decoded"
+# The outcome of an ordinary task, as Celery's Redis backend names it.
+RESULT = "celery-task-meta-"
+
+# KEYS: what an owner has taken, the index, the letters. ARGV: number, id, time, letter.
+_BURY = """
+if redis.call('hdel', KEYS[1], ARGV[1]) == 0 then
+    return 0
+end
+redis.call('zadd', KEYS[2], ARGV[3], ARGV[2])
+redis.call('hset', KEYS[3], ARGV[2], ARGV[4])
+return 1
+"""
+
+# KEYS: the index, the letters, the list, the stored result. ARGV: id, message.
+_RETRY = """
+if redis.call('hdel', KEYS[2], ARGV[1]) == 0 then
+    return 0
+end
+redis.call('zrem', KEYS[1], ARGV[1])
+redis.call('del', KEYS[4])
+redis.call('lpush', KEYS[3], ARGV[2])
+return 1
+"""
+
+# KEYS: the index, the letters. ARGV: id.
+_DROP = """
+redis.call('zrem', KEYS[1], ARGV[1])
+return redis.call('hdel', KEYS[2], ARGV[1])
+"""
+
+
+# Called with the message and the reason, to tell whoever waits for its outcome.
+on_burial: list[Callable[[dict[str, Any], str], None]] = []
+
+
+class NoSuchLetter(DaySixError):
+    """Raised for an id under which there is no dead letter."""
+
+    def __init__(self, letter_id: str) -> None:
+        super().__init__(f"there is no dead letter {letter_id!r}; see: producer dead list")
+
+
+def parse(text: bytes) -> dict[str, Any] | None:
+    """A message as kombu wrote it, or None for anything else."""
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(message, dict):
+        return None
+    parts = (message.get("properties"), message.setdefault("headers", {}))
+    return message if all(isinstance(part, dict) for part in parts) else None
+
+
+def count_lost(message: dict[str, Any], worker: str) -> list[dict[str, Any]]:
+    """Add to a message's history that a worker was lost with it; the history."""
+    headers = message["headers"]
+    history = headers.get(HISTORY)
+    headers[HISTORY] = [
+        *(history if isinstance(history, list) else []),
+        {"worker": worker, "at": round(time.time(), 3)},
+    ]
+    return list(headers[HISTORY])
+
+
+def bury(
+    client: redis.Redis,
+    delivery_tag: str,
+    reason: str,
+    *,
+    worker: str = "",
+    traceback: str = "",
+    message: dict[str, Any] | None = None,
+    tell: bool = False,
+) -> bool:
+    """Make a taken message a dead letter; False if it is not there any more.
+
+    `message` stands in for the one that was taken, to keep what was added to its history.
+    `tell` has whoever waits for the outcome told.
+    """
+    found = taken.parse_tag(delivery_tag)
+    entry: Any = client.hget(*found) if found else None
+    if found is None or entry is None:
+        return False
+    list_name, _, text = entry.partition(b"\n")
+    message = message or parse(text)
+    if message is not None:
+        text = json.dumps(message).encode()
+    headers = message["headers"] if message else {}
+    letter_id = str(headers.get("id") or uuid.uuid4())
+    now = time.time()
+    letter = {
+        "id": letter_id,
+        "task": headers.get("shadow") or headers.get("task"),
+        "queue": list_name.decode(errors="replace").partition("\x06")[0],
+        "list": base64.b64encode(list_name).decode(),
+        "reason": reason,
+        "died": round(now, 3),
+        "worker": worker,
+        "deliveries": headers.get(HISTORY, []),
+        "args": headers.get("argsrepr"),
+        "kwargs": headers.get("kwargsrepr"),
+        "traceback": traceback,
+        "message": base64.b64encode(text).decode(),
+    }
+    arguments = (found[1], letter_id, now, json.dumps(letter))
+    if not client.eval(_BURY, 3, found[0], INDEX, LETTERS, *arguments):
+        return False
+    logger.error("%s[%s] is a dead letter: %s", letter["task"], letter_id, reason)
+    if tell and message is not None:
+        for callback in on_burial:
+            try:
+                callback(message, reason)
+            except Exception:
+                # Its parts may be anything. The letter is there, and must not be lost for it.
+                logger.exception("nobody is told of the dead letter %s", letter_id)
+    return True
+
+
+def count() -> int:
+    """How many there are."""
+    with foreseen():
+        return int(store().zcard(INDEX))
+
+
+def letters() -> Iterator[dict[str, Any]]:
+    """All of them, the oldest first; read in portions."""
+    start = 0
+    while True:
+        with foreseen():
+            ids: Any = store().zrange(INDEX, start, start + 99)
+            found: Any = store().hmget(LETTERS, ids) if ids else []
+        yield from (json.loads(letter) for letter in found if letter is not None)
+        if len(ids) < 100:
+            return
+        start += 100
+
+
+def show(letter_id: str) -> dict[str, Any]:
+    """One letter; raises `NoSuchLetter`."""
+    with foreseen():
+        letter: Any = store().hget(LETTERS, letter_id)
+    if letter is None:
+        raise NoSuchLetter(letter_id)
+    found: dict[str, Any] = json.loads(letter)
+    return found
+
+
+def retry(letter_id: str) -> str:
+    """Put a letter's message back on its queue, its lost workers forgotten; the queue."""
+    letter = show(letter_id)
+    text = base64.b64decode(letter["message"])
+    message = parse(text)
+    if message is not None:
+        message["headers"].pop(HISTORY, None)
+        text = json.dumps(message).encode()
+    keys = (INDEX, LETTERS, base64.b64decode(letter["list"]), RESULT + letter_id)
+    with foreseen():
+        if not store().eval(_RETRY, 4, *keys, letter_id, text):
+            raise NoSuchLetter(letter_id)
+    return str(letter["queue"])
+
+
+def drop(letter_id: str) -> None:
+    """Forget a letter; raises `NoSuchLetter`."""
+    with foreseen():
+        if not store().eval(_DROP, 2, INDEX, LETTERS, letter_id):
+            raise NoSuchLetter(letter_id)

@@ -1,0 +1,403 @@
+"""What a worker has taken from the queues: recorded with the taking, held under a lease.
+
+Redis holds, beside kombu's own lists:
+
+    owners              sorted set: owner → when its lease ends, by Redis' clock
+    taken:<owner>       hash: number → the list it came from and the message as it was
+    buried              set: owners whose lease has ended and whose messages go back
+
+A worker process is an owner while a thread of it renews the lease. When a lease ends, the
+others return what that owner had taken to the front of its lists. An owner that was paused
+and comes back finds itself buried: it becomes another owner, and what it settles of the old
+one's counts only where the message has not gone back yet.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import redis
+from kombu.log import get_logger
+
+from shared.settings import current
+from shared.store import connect
+
+logger = get_logger(__name__)
+
+OWNERS = "owners"
+BURIED = "buried"
+RENEWED_AT = "owners:renewed"
+PREFIX = "taken:"
+_RENEWALS_PER_LEASE = 4
+_AT_ONCE = 100
+_PAUSE_S = 0.2
+
+# KEYS: owners, what this owner has taken, then the lists in order. ARGV: owner, the number for
+# the first message, how many, the largest size. Gives -1 to an owner that is not one any more;
+# else [number, entry] …, and what is too large as [number, list, size] without its text.
+# A take whose answer was lost finds its entries under the same numbers. An empty take leaves
+# every list read, so that Redis tells this connection of the next change to any of them.
+TAKE = """
+if not redis.call('zscore', KEYS[1], ARGV[1]) then
+    return -1
+end
+local number, left, largest = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local found = {}
+local function show(entry)
+    if #entry > largest then
+        local list = string.match(entry, '^[^\\n]*')
+        table.insert(found, {number, list, #entry})
+    else
+        table.insert(found, {number, entry})
+    end
+    number = number + 1
+    left = left - 1
+end
+local before = redis.call('hget', KEYS[2], number)
+while before do
+    show(before)
+    before = redis.call('hget', KEYS[2], number)
+end
+for index = 3, #KEYS do
+    if left <= 0 then
+        break
+    end
+    for _, message in ipairs(redis.call('rpop', KEYS[index], left) or {}) do
+        local entry = KEYS[index] .. '\\n' .. message
+        redis.call('hset', KEYS[2], number, entry)
+        show(entry)
+    end
+end
+if #found == 0 then
+    for index = 3, #KEYS do
+        redis.call('llen', KEYS[index])
+    end
+end
+return found
+"""
+
+# KEYS: owners, buried, when anybody last renewed. ARGV: owner, lease in ms, 1 to become one.
+# Answers whether the owner still is one, and who is buried. When nobody has renewed for long,
+# Redis was away or its clock has jumped: then everybody gets a new lease.
+_RENEW = """
+local time = redis.call('time')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local lease = tonumber(ARGV[2])
+local before = tonumber(redis.call('get', KEYS[3]) or now)
+redis.call('set', KEYS[3], now)
+if ARGV[3] == '1' or redis.call('zscore', KEYS[1], ARGV[1]) then
+    redis.call('zadd', KEYS[1], now + lease, ARGV[1])
+end
+if math.abs(now - before) > lease / 2 then
+    for _, owner in ipairs(redis.call('zrange', KEYS[1], 0, -1)) do
+        redis.call('zadd', KEYS[1], now + lease, owner)
+    end
+else
+    for _, owner in ipairs(redis.call('zrangebyscore', KEYS[1], '-inf', now)) do
+        redis.call('zrem', KEYS[1], owner)
+        redis.call('sadd', KEYS[2], owner)
+    end
+end
+local is_owner = redis.call('zscore', KEYS[1], ARGV[1]) and 1 or 0
+return {is_owner, redis.call('smembers', KEYS[2])}
+"""
+
+# KEYS: what an owner has taken, a list. ARGV: number, message. Back to the front of the list.
+_RETURN = """
+if redis.call('hdel', KEYS[1], ARGV[1]) == 1 then
+    redis.call('rpush', KEYS[2], ARGV[2])
+    return 1
+end
+return 0
+"""
+
+# KEYS: what an owner had taken, buried. ARGV: owner.
+_FORGET = """
+if redis.call('exists', KEYS[1]) == 0 then
+    redis.call('srem', KEYS[2], ARGV[1])
+end
+"""
+
+
+def tag(owner: str, number: int) -> str:
+    """The delivery tag of a message: whose it is, and its number there."""
+    return f"{PREFIX}{owner}#{number}"
+
+
+def parse_tag(delivery_tag: str) -> tuple[str, str] | None:
+    """The key and the field of a message that was taken; None for another transport's."""
+    key, mark, number = delivery_tag.rpartition("#")
+    return (key, number) if mark and key.startswith(PREFIX) else None
+
+
+class Owner:
+    """This process as one who takes messages. Its methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        settings = current()
+        self.lease_s = settings.worker_lease_s
+        self.hostname = node_name or socket.gethostname()
+        self.name = ""
+        self.next_number = 0
+        self.pid = os.getpid()
+        # Called with nothing when the lease was lost, in the thread that noticed.
+        self.on_lost: list[Callable[[], None]] = []
+        # The delivery tags of what is being run, which is not to be given back.
+        self.running: Callable[[], set[str]] = set
+        self._settings = settings
+        self._renewing = threading.Lock()
+        self._settled: deque[str] = deque()
+        self._actions: deque[Callable[[redis.Redis], Any]] = deque()
+        self._flushing = threading.Lock()
+        self._news = threading.Event()
+        self._stopped = False
+        self._settler = connect(settings)
+        self._become_another()
+        _native_thread(self._renew_forever)
+        threading.Thread(target=self._settle_forever, name="settle", daemon=True).start()
+
+    @property
+    def key(self) -> str:
+        """The hash of what this owner has taken."""
+        return PREFIX + self.name
+
+    def lost(self, name: str) -> None:
+        """Become another owner, unless that has happened since `name` was the name."""
+        with self._renewing:
+            if name != self.name or self._stopped:
+                return
+            self._become_another()
+        logger.warning(
+            "the lease of %s ended before it was renewed: what was taken under it went back to "
+            "its queues, and no outcome of it counts any more",
+            name,
+        )
+        for callback in self.on_lost:
+            callback()
+
+    def settle(self, delivery_tag: str) -> None:
+        """Acknowledge: forget a message. It reaches Redis a moment later, with others."""
+        self._settled.append(delivery_tag)
+        self._news.set()
+
+    def act(self, action: Callable[[redis.Redis], Any]) -> None:
+        """Have something done in Redis soon, and again until Redis has answered."""
+        self._actions.append(action)
+        self._news.set()
+
+    def give_back(self, delivery_tags: Iterable[str]) -> None:
+        """Return messages to the front of their lists, uncounted."""
+        tags = list(delivery_tags)
+        if tags:
+            self.act(lambda client: _give_back(client, tags))
+
+    def flush(self) -> None:
+        """Do now what is to be done in Redis. Raises `redis.RedisError`."""
+        with self._flushing:
+            while self._settled:
+                self._flush_settled()
+            while self._actions:
+                try:
+                    self._actions[0](self._settler)
+                except redis.RedisError:
+                    raise
+                except Exception:
+                    # It would fail for ever, and hold up the others.
+                    logger.exception("a message stays with %s until it ends", self.name)
+                self._actions.popleft()
+
+    def _flush_settled(self) -> None:
+        settling: list[str] = []
+        with contextlib.suppress(IndexError):
+            while len(settling) < _AT_ONCE * 10:
+                settling.append(self._settled.popleft())
+        try:
+            pipe = self._settler.pipeline(transaction=False)
+            for key, numbers in _by_key(settling).items():
+                pipe.hdel(key, *numbers)
+            pipe.execute()
+        except BaseException:
+            self._settled.extendleft(reversed(settling))
+            raise
+
+    def retire(self) -> None:
+        """Stop being one: settle what is settled and give everything else back."""
+        with self._renewing:
+            self._stopped = True
+        self._news.set()
+        try:
+            self.flush()
+            numbers: Any = self._settler.hkeys(self.key)
+            _give_back(self._settler, [f"{self.key}#{number.decode()}" for number in numbers])
+            self._settler.zrem(OWNERS, self.name)
+        except redis.RedisError as error:
+            logger.warning("what %s holds comes back when its lease ends: %s", self.name, error)
+
+    def _become_another(self) -> None:
+        name = f"{self.hostname}:{uuid.uuid4().hex[:12]}"
+        _renew(self._settler, name, self.lease_s, become=True)
+        self.name, self.next_number = name, 0
+
+    def _renew_forever(self) -> None:
+        client = connect(self._settings, answer_within_s=self.lease_s / 4)
+        while not self._stopped:
+            time.sleep(self.lease_s / _RENEWALS_PER_LEASE)
+            with self._renewing:
+                name = self.name
+            try:
+                still, buried = _renew(client, name, self.lease_s)
+                if not still:
+                    self.lost(name)
+                for owner in buried:
+                    _return_all(client, owner)
+            except redis.RedisError as error:
+                logger.warning("the lease of %s is not renewed: %s", name, error)
+            except Exception:
+                # Whatever else goes wrong with one message: the lease must be renewed.
+                logger.exception("returning the messages of a lost worker failed")
+
+    def _settle_forever(self) -> None:
+        while not self._stopped:
+            self._news.wait()
+            self._news.clear()
+            try:
+                self.flush()
+            except redis.RedisError as error:
+                logger.warning("%d acknowledgements wait: %s", len(self._settled), error)
+                time.sleep(_PAUSE_S)
+                self._news.set()
+
+
+def _renew(
+    client: redis.Redis, name: str, lease_s: float, *, become: bool = False
+) -> tuple[bool, list[str]]:
+    keys = (OWNERS, BURIED, RENEWED_AT)
+    answer: Any = client.eval(_RENEW, 3, *keys, name, int(lease_s * 1000), int(become))
+    return bool(answer[0]), [owner.decode() for owner in answer[1]]
+
+
+def _by_key(delivery_tags: Iterable[str]) -> dict[str, list[str]]:
+    by_key: dict[str, list[str]] = {}
+    for delivery_tag in delivery_tags:
+        found = parse_tag(delivery_tag)
+        if found:
+            by_key.setdefault(found[0], []).append(found[1])
+    return by_key
+
+
+def _give_back(client: redis.Redis, delivery_tags: Iterable[str]) -> None:
+    for key, numbers in _by_key(delivery_tags).items():
+        # The largest numbers first: what was taken first is to be the next to be taken again.
+        numbers.sort(key=int, reverse=True)
+        pipe = client.pipeline(transaction=False)
+        entries: Any = client.hmget(key, numbers)
+        for number, entry in zip(numbers, entries, strict=True):
+            if entry is not None:
+                list_name, _, message = entry.partition(b"\n")
+                pipe.eval(_RETURN, 2, key, list_name, number, message)
+        pipe.execute()
+
+
+def _return_all(client: redis.Redis, owner: str) -> None:
+    """Return what a lost worker had taken, and count that it was lost."""
+    key = PREFIX + owner
+    returned = 0
+    found: Any = client.hkeys(key)
+    for number in sorted((field.decode() for field in found), key=int, reverse=True):
+        returned += return_lost(client, f"{key}#{number}", owner.rpartition(":")[0])
+    client.eval(_FORGET, 2, key, BURIED, owner)
+    if returned:
+        logger.warning("returned %d messages of %s, which is gone", returned, owner)
+
+
+def return_lost(client: redis.Redis, delivery_tag: str, worker: str) -> bool:
+    """Return a message whose worker was lost, if it is still there and has no outcome yet.
+
+    The loss is counted in the message; past the limit it becomes a dead letter.
+    """
+    from shared import dead  # noqa: PLC0415 - it needs this module
+
+    found = parse_tag(delivery_tag)
+    entry: Any = client.hget(*found) if found else None
+    if found is None or entry is None:
+        return False
+    list_name, _, text = entry.partition(b"\n")
+    message = dead.parse(text)
+    if message is None:
+        dead.bury(client, delivery_tag, dead.UNREADABLE, worker=worker)
+        return False
+    if _answered(client, message):
+        client.hdel(*found)
+        return False
+    lost = len(dead.count_lost(message, worker))
+    if lost >= current().delivery_limit:
+        reason = f"its worker was lost {lost} times"
+        dead.bury(client, delivery_tag, reason, worker=worker, message=message, tell=True)
+        return False
+    info = message["properties"].get("delivery_info")
+    if isinstance(info, dict):
+        info["redelivered"] = True
+    text = json.dumps(message).encode()
+    return bool(client.eval(_RETURN, 2, found[0], list_name, found[1], text))
+
+
+def _answered(client: redis.Redis, message: dict[str, Any]) -> bool:
+    """Whether an ordinary task's outcome stands in the result backend already."""
+    task_id = message["headers"].get("id")
+    stored: Any = client.get(f"celery-task-meta-{task_id}") if task_id else None
+    if not stored:
+        return False
+    with contextlib.suppress(ValueError, AttributeError):
+        return json.loads(stored).get("status") in ("SUCCESS", "FAILURE", "REVOKED")
+    return False
+
+
+def _native_thread(target: Callable[[], None]) -> None:
+    """A thread of the system, also where gevent has put greenlets in their place.
+
+    The lease must be renewed while greenlets keep the processor to themselves.
+    """
+    try:
+        from gevent.monkey import get_original  # noqa: PLC0415 - only where there is gevent
+
+        start: Any = get_original("_thread", "start_new_thread")
+    except ImportError:
+        threading.Thread(target=target, name="lease", daemon=True).start()
+    else:
+        start(target, ())
+
+
+# Celery's name of this worker, set before it takes anything.
+node_name = ""
+
+_owner: Owner | None = None
+_lock = threading.Lock()
+
+
+def owner() -> Owner:
+    """The owner that this process is, from its first take on."""
+    global _owner  # noqa: PLW0603
+    with _lock:
+        if _owner is None or _owner.pid != os.getpid():
+            _owner = Owner()
+        return _owner
+
+
+def existing() -> Owner | None:
+    """The owner that this process is, if it ever took anything."""
+    return _owner if _owner is not None and _owner.pid == os.getpid() else None
+
+
+def _renew_lock() -> None:
+    global _lock  # noqa: PLW0603 - it may have been held while the process forked
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

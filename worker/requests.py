@@ -1,0 +1,101 @@
+"""How a worker treats the messages that it took, where Celery leaves it to the transport."""
+
+import time
+from typing import Any
+
+import redis
+from billiard.einfo import ExceptionWithTraceback
+from billiard.exceptions import WorkerLostError
+from celery import signals
+from celery.utils.log import get_logger
+from celery.worker import request as base
+from celery.worker import state
+
+from shared import calls, dead, taken
+from shared.app import app
+from shared.errors import WorkerLost
+from shared.store import store
+
+logger = get_logger(__name__)
+
+PAUSE_S = 0.2
+
+
+class Request(base.Request):
+    """Tells the transport whether a message comes back because its pool process was lost."""
+
+    def on_failure(
+        self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
+    ) -> Any:
+        """Celery's, after a note for the transport."""
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
+        if isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt):
+            self.message.lost_worker = self.hostname
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+
+@signals.celeryd_after_setup.connect(weak=False)
+def _name_the_owner(sender: str, **_: Any) -> None:
+    taken.node_name = sender
+
+
+@signals.worker_ready.connect(weak=False)
+def _introduce(**_: Any) -> None:
+    owner = taken.owner()
+    owner.running = lambda: {
+        request.message.delivery_tag for request in list(state.active_requests)
+    }
+    owner.on_lost.append(_forget_what_waits)
+
+
+def _forget_what_waits() -> None:
+    """Do not begin what was taken under a lease that is lost: it runs elsewhere now."""
+    for request in set(state.reserved_requests) - set(state.active_requests):
+        request._already_revoked = True
+
+
+@signals.worker_shutdown.connect(weak=False)
+def _retire(**_: Any) -> None:
+    owner = taken.existing()
+    if owner is not None:
+        owner.retire()
+
+
+@signals.task_failure.connect(weak=False)
+def _bury(sender: Any, task_id: str, exception: Any, traceback: Any, einfo: Any, **_: Any) -> None:
+    """Make a task that has failed for the last time a dead letter; a call has told its caller."""
+    if sender.name in (calls.NAME, calls.PROCESS):
+        return
+    request = sender.request
+    if request.id != task_id or not request.properties:
+        return
+    reason = f"{type(exception).__name__}: {exception}"
+    trace = str(getattr(einfo, "traceback", "") or "")
+    while True:
+        try:
+            dead.bury(
+                store(),
+                request.properties["delivery_tag"],
+                reason,
+                worker=request.hostname,
+                traceback=trace,
+            )
+            return
+        except redis.RedisError as error:
+            # It is acknowledged after this, so it must be kept before.
+            logger.warning("the dead letter of %s waits for Redis: %s", task_id, error)
+            time.sleep(PAUSE_S)
+
+
+def _tell(message: dict[str, Any], reason: str) -> None:
+    """Tell whoever waits for a message that it will not be run any more."""
+    headers = message["headers"]
+    if headers["task"] in (calls.NAME, calls.PROCESS):
+        calls.report_dead(message, reason)
+    elif not headers.get("ignore_result"):
+        app.backend.mark_as_failure(headers["id"], WorkerLost(headers["task"], reason))
+
+
+dead.on_burial.append(_tell)
