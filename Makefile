@@ -6,8 +6,9 @@ PYTHON ?= $(shell for needs in ', venv, ensurepip' ''; do \
 	done; done; echo python3)
 BIN := .venv/bin
 PYTEST_ARGS ?=
+CHAOS_ARGS ?=
 
-.PHONY: help demo test test-cpython lint up lock
+.PHONY: help demo test test-cpython chaos lint up lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +25,10 @@ test: ## run every test that this machine can run
 test-cpython: ## run CPython's own tests on our queues, locks and the like
 	@$(PYTHON) tools/setup.py dev
 	@$(BIN)/python -m pytest tests/cpython $(PYTEST_ARGS)
+
+chaos: ## kill workers, Redis and connections, and account for every task; about an hour
+	@$(PYTHON) tools/setup.py dev
+	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 lint: ## check style and types
 	@$(PYTHON) tools/setup.py dev

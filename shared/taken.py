@@ -155,6 +155,7 @@ class Owner:
         self._renewing = threading.Lock()
         self._settled: deque[str] = deque()
         self._actions: deque[Callable[[redis.Redis], Any]] = deque()
+        self._doubtful: dict[str, float] = {}
         self._flushing = threading.Lock()
         self._news = threading.Event()
         self._stopped = False
@@ -198,6 +199,14 @@ class Owner:
         if tags:
             self.act(lambda client: _give_back(client, tags))
 
+    def give_back_unless_run(self, delivery_tags: Iterable[str]) -> None:
+        """Return messages that the pool turns out not to run.
+
+        What was handed to the pool may begin a moment later; it is settled when it ends.
+        """
+        now = time.monotonic()
+        self._doubtful.update(dict.fromkeys(delivery_tags, now))
+
     def flush(self) -> None:
         """Do now what is to be done in Redis. Raises `redis.RedisError`."""
         with self._flushing:
@@ -240,6 +249,15 @@ class Owner:
         except redis.RedisError as error:
             logger.warning("what %s holds comes back when its lease ends: %s", self.name, error)
 
+    def _settle_doubts(self) -> None:
+        running = self.running()
+        for delivery_tag, since in list(self._doubtful.items()):
+            if delivery_tag in running:
+                del self._doubtful[delivery_tag]
+            elif time.monotonic() - since > self.lease_s / 2:
+                del self._doubtful[delivery_tag]
+                self.give_back([delivery_tag])
+
     def _become_another(self) -> None:
         name = f"{self.hostname}:{uuid.uuid4().hex[:12]}"
         _renew(self._settler, name, self.lease_s, become=True)
@@ -255,6 +273,7 @@ class Owner:
                 still, buried = _renew(client, name, self.lease_s)
                 if not still:
                     self.lost(name)
+                self._settle_doubts()
                 for owner in buried:
                     _return_all(client, owner)
             except redis.RedisError as error:

@@ -9,6 +9,8 @@ been asked (CLIENT TRACKING) to tell when one of the lists changes. Now and then
 repeated anyhow, which shows whether the connection still lives.
 """
 
+import contextlib
+import os
 import time
 from queue import Empty
 from typing import Any
@@ -26,6 +28,7 @@ logger = get_logger(__name__)
 # Of a message in its list: our own limit holds for what is inside, base64 makes it a third more.
 _OVERHEAD = 1.5
 _AT_ONCE = 100
+_RESTORE_EVERY_S = 30.0
 
 
 class QoS(base.QoS):
@@ -37,8 +40,11 @@ class QoS(base.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge; it reaches Redis a moment later, with others."""
+        was_full = not self.can_consume()
         taken.owner().settle(delivery_tag)
         virtual.QoS.ack(self, delivery_tag)
+        if was_full:
+            self.channel.connection.cycle.wake()
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Return the message to the front of its queue, or make it a dead letter.
@@ -61,7 +67,7 @@ class QoS(base.QoS):
         """Return what was taken and is not being run."""
         owner = taken.existing()
         if owner is not None:
-            owner.give_back(set(self._delivered) - owner.running())
+            owner.give_back_unless_run(self._delivered)
         self._delivered.clear()
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
@@ -211,7 +217,59 @@ class Channel(base.Channel):
 
 
 class Poller(base.MultiChannelPoller):
-    """Also repeats a take after a while without news."""
+    """Also wakes up when there is room again, and repeats a take after a while without news."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Tasks end in other threads and greenlets, while the consumer waits for its sockets.
+        self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._waits_in: Any = None
+        self._loop: Any = None
+        self._restored_at = 0.0
+
+    def wake(self) -> None:
+        """Have the consumer look whether it may take more; from any thread."""
+        # A full pipe wakes as well as a fuller one; a closed one has nobody to wake.
+        with contextlib.suppress(BlockingIOError, OSError):
+            os.write(self._waker, b"!")
+
+    def register_with_event_loop(self, loop: Any) -> None:
+        """Wake Celery's event loop too, where there is one."""
+        self._loop = loop
+        loop.add_reader(self._woken, self._on_wake)
+
+    def _on_wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._woken, 4096)
+
+    def on_poll_start(self) -> None:
+        """Look for wake-ups too, where there is no event loop."""
+        if self._loop is None and self._waits_in is not self.poller:
+            self._waits_in = self.poller
+            self.poller.register(self._woken, self.eventflags)
+        super().on_poll_start()
+
+    def handle_event(self, fileno: int, event: int) -> Any:
+        """Kombu's, and the wake-up."""
+        if fileno == self._woken:
+            return self._on_wake()
+        return super().handle_event(fileno, event)
+
+    def maybe_restore_messages(self) -> None:
+        """Return what plain workers left behind; they wait for an hour, so this can wait too."""
+        if time.monotonic() - self._restored_at >= _RESTORE_EVERY_S:
+            self._restored_at = time.monotonic()
+            super().maybe_restore_messages()
+
+    def close(self) -> None:
+        """Kombu's, and the pipe."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._woken)
+        super().close()
+        for end in (self._woken, self._waker):
+            with contextlib.suppress(OSError):
+                os.close(end)
+        self._woken = self._waker = -1
 
     def maybe_check_brpop_health(self) -> None:
         """Have channels that have long heard nothing take once more."""
@@ -230,6 +288,11 @@ class Transport(base.Transport):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cycle = Poller()
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Kombu's, and the wake-up."""
+        super().register_with_event_loop(connection, loop)
+        self.cycle.register_with_event_loop(loop)
 
 
 def _refusal(message: Any) -> str:

@@ -1,0 +1,75 @@
+"""``python -m tests.chaos``: kill things, and account for every task."""
+
+import argparse
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.chaos import faults
+
+POOLS = ("prefork", "threads", "gevent")
+COLUMNS = (
+    "fault",
+    "pool",
+    "times",
+    "tasks",
+    "lost",
+    "run twice",
+    "after outcome",
+    "dead",
+    "back after",
+)
+
+
+def scenarios(kills, pools, plain):
+    """What is done, in order: a name to show, and a function that does it."""
+    for pool in pools:
+        yield f"{kills} kills, {pool}", lambda p=pool: faults.kill_workers(p, kills)
+        if plain:
+            yield (
+                f"{kills} kills, {pool}, plain Celery",
+                lambda p=pool: _named(faults.kill_workers(p, kills, plain=True, recover=False)),
+            )
+        yield f"pause, {pool}", lambda p=pool: faults.pause_worker(p)
+        yield f"Redis killed, {pool}", lambda p=pool: faults.kill_redis(p, max(1, kills // 40))
+        yield (
+            f"connections cut, {pool}",
+            lambda p=pool: faults.cut_connections(p, max(5, kills // 10)),
+        )
+    if "prefork" in pools:
+        yield "pool processes", lambda: faults.kill_children(max(5, kills // 4))
+
+
+def _named(report):
+    report.fault += " (plain Celery)"
+    return report
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--kills", type=int, default=200, help="kills of each pool's worker")
+    parser.add_argument("--pools", default=",".join(POOLS), help="comma-separated")
+    parser.add_argument("--no-plain", action="store_true", help="leave plain Celery out")
+    arguments = parser.parse_args()
+    pools = arguments.pools.split(",")
+    if arguments.kills < 1 or not set(pools) <= set(POOLS):
+        parser.error("--kills is at least 1, --pools are of " + ", ".join(POOLS))
+    console = Console(stderr=True)
+    table = Table(*COLUMNS)
+    failed = 0
+    for name, run in scenarios(arguments.kills, pools, not arguments.no_plain):
+        console.print(f"… {name}")
+        report = run()
+        # The plain one is shown for comparison.
+        bad = not report.passed and "plain" not in report.fault
+        failed += bad
+        row = (report.fault, report.pool, report.times, report.tasks, report.lost)
+        row += (report.twice, report.again, report.dead, f"{report.recovery_s:.1f} s")
+        table.add_row(*map(str, row), style="red" if bad else None)
+    Console().print(table)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

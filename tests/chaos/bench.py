@@ -1,0 +1,212 @@
+"""A Redis, workers to be killed, and an account of every task."""
+
+import base64
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import redis
+
+from tests.handles.redis_only import free_port, server_binary
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = "DAY_SIX_CHAOS"
+QUEUE = "chaos"
+
+
+class Bench:
+    """One Redis and its workers; everything ends with it."""
+
+    def __init__(self, *, plain=False, persistent=False, lease_s=5.0, seed=1):
+        self.plain, self.lease_s = plain, lease_s
+        self.random = random.Random(seed)
+        self.mark = uuid.uuid4().hex
+        self.folder = Path(tempfile.mkdtemp(prefix="day-six-chaos-"))
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.config = f'bind 127.0.0.1\nport {self.port}\nsave ""\ndir "{self.folder}"\n' + (
+            "appendonly yes\nappendfsync always\n" if persistent else "appendonly no\n"
+        )
+        self.client = redis.Redis.from_url(f"{self.url}/0")
+        self.notes = redis.Redis.from_url(f"{self.url}/1")
+        self.server = None
+        self.workers = []
+        self.sent = 0
+        self.start_redis()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for worker in list(self.workers):
+            self.kill(worker)
+        self.server.kill()
+        self.server.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start_redis(self):
+        self.server = subprocess.Popen(
+            [server_binary(), "-"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.server.stdin.write(self.config.encode())
+        self.server.stdin.close()
+
+        def answers():
+            with contextlib.suppress(redis.ConnectionError, redis.BusyLoadingError):
+                return self.client.ping()
+            return False
+
+        wait_until(answers, 20, "Redis")
+
+    def kill_redis(self):
+        self.server.kill()
+        self.server.wait()
+
+    def worker(self, pool, concurrency=4):
+        """Start a worker."""
+        log = self.folder / f"{pool}-{len(list(self.folder.iterdir()))}.log"
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "REDIS_URL": f"{self.url}/0",
+            "CHAOS_NOTES": f"{self.url}/1",
+            "CHAOS_PLAIN": "1" if self.plain else "0",
+            "WORKER_LEASE_S": str(self.lease_s),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            MARK: self.mark,
+        }
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "celery", "-A", "tests.chaos.work", "worker"),
+                    *("--pool", pool, "--concurrency", str(concurrency), "--queues", QUEUE),
+                    *("--without-mingle", "--without-gossip", "--loglevel", "INFO"),
+                    *("--hostname", f"{pool}@%h"),
+                ],
+                env=environment,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        process.log = log
+        self.workers.append(process)
+        return process
+
+    def kill(self, worker):
+        """SIGKILL a worker with all its processes at once."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = [psutil.Process(worker.pid)]
+            family += family[0].children(recursive=True)
+            for process in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        worker.wait()
+        self.workers.remove(worker)
+
+    def send(self, number, seconds=0.001, task="note", queue=QUEUE):
+        """Put this many tasks on the queue, in kombu's own format."""
+        pipe = self.client.pipeline(transaction=False)
+        for _ in range(number):
+            self.sent += 1
+            args = [self.sent, seconds] if task == "note" else []
+            pipe.lpush(queue, message(task, args))
+        pipe.execute()
+
+    def done(self):
+        return self.notes.scard("done")
+
+    def account(self):
+        """Where every number is: done, queued, taken, dead, or lost."""
+        done = {int(number) for number in self.notes.smembers("done")}
+        places = Counter()
+        elsewhere = set()
+        for place, texts in (
+            ("queued", self.client.lrange(QUEUE, 0, -1)),
+            ("taken", self._taken()),
+            ("dead", self._dead()),
+        ):
+            for text in texts:
+                args = json.loads(base64.b64decode(json.loads(text)["body"]))[0]
+                if args:
+                    elsewhere.add(args[0])
+                    places[place] += 1
+        places["done"] = len(done)
+        places["lost"] = self.sent - len(done | elsewhere)
+        ran = [int(times) for times in self.notes.hvals("ran")]
+        places["twice"] = sum(times - 1 for times in ran)
+        places["again"] = sum(int(times) for times in self.notes.hvals("again"))
+        return places
+
+    def _taken(self):
+        for key in self.client.scan_iter("taken:*"):
+            for entry in self.client.hvals(key):
+                yield entry.partition(b"\n")[2]
+        for entry in self.client.hvals("unacked"):
+            yield json.dumps(json.loads(entry)[0])
+
+    def _dead(self):
+        for letter in self.client.hvals("dead:letters"):
+            yield base64.b64decode(json.loads(letter)["message"])
+
+    def letters(self):
+        return [json.loads(letter) for letter in self.client.hvals("dead:letters")]
+
+    def commands(self, name="eval"):
+        """How many of these Redis has seen."""
+        return self.client.info("commandstats").get(f"cmdstat_{name}", {}).get("calls", 0)
+
+    def log_of(self, worker):
+        return worker.log.read_text(errors="replace")
+
+
+def message(task, args):
+    task_id = str(uuid.uuid4())
+    body = json.dumps([args, {}, {"callbacks": None, "errbacks": None, "chain": None}])
+    return json.dumps(
+        {
+            "body": base64.b64encode(body.encode()).decode(),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": {"lang": "py", "task": task, "id": task_id, "root_id": task_id},
+            "properties": {
+                "correlation_id": task_id,
+                "delivery_mode": 2,
+                "delivery_info": {"exchange": "", "routing_key": QUEUE},
+                "priority": 0,
+                "body_encoding": "base64",
+                "delivery_tag": str(uuid.uuid4()),
+            },
+        }
+    )
+
+
+def wait_until(true, within_s, what):
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, f"{what} took more than {within_s} s"
+        time.sleep(0.02)
+
+
+def stop(process, number=signal.SIGSTOP):
+    """Send a signal to a worker's processes, the first one first."""
+    family = [psutil.Process(process.pid)]
+    family += family[0].children(recursive=True)
+    for one in family:
+        one.send_signal(number)

@@ -1,0 +1,145 @@
+"""What is done to the service; each fault returns the account of its tasks."""
+
+import signal
+import time
+from dataclasses import dataclass, field
+
+import psutil
+
+from tests.chaos.bench import QUEUE, Bench, stop, wait_until
+
+CONCURRENCY = 4
+
+
+@dataclass
+class Report:
+    """One line of the table."""
+
+    fault: str
+    pool: str
+    times: int
+    tasks: int
+    lost: int
+    twice: int
+    again: int  # of these, with their outcome recorded already
+    dead: int
+    recovery_s: float  # until everything was done, from the last fault on
+    slots: int = field(default=CONCURRENCY)
+
+    @property
+    def passed(self):
+        return not self.lost and not self.again and self.twice <= self.times * self.slots
+
+
+def _report(bench, fault, pool, times, recovery_s):
+    account = bench.account()
+    return Report(
+        fault,
+        pool,
+        times,
+        bench.sent,
+        account["lost"],
+        account["twice"],
+        account["again"],
+        account["dead"],
+        recovery_s,
+    )
+
+
+def _drain(bench, within_s):
+    """Wait until nothing is queued or taken; the seconds it took."""
+    began = time.monotonic()
+
+    def empty():
+        account = bench.account()
+        return not account["queued"] and not account["taken"]
+
+    wait_until(empty, within_s, "the rest")
+    return time.monotonic() - began
+
+
+def kill_workers(pool, times, *, plain=False, seed=1, recover=True):
+    """SIGKILL the worker at random moments while it drains its queue."""
+    with Bench(plain=plain, seed=seed) as bench:
+        for _ in range(times):
+            bench.send(max(0, 2_000 - bench.client.llen(QUEUE)))
+            before = bench.done()
+            worker = bench.worker(pool, CONCURRENCY)
+            wait_until(lambda b=before: bench.done() > b, 30, "a first task")
+            time.sleep(bench.random.uniform(0.05, 0.5))
+            bench.kill(worker)
+        recovery = 0.0
+        if recover:
+            # What waits is of no interest any more: one idle worker, a silent queue.
+            rest = bench.account()
+            dropped = bench.client.llen(QUEUE)
+            bench.client.delete(QUEUE)
+            bench.sent -= dropped
+            bench.worker(pool, CONCURRENCY)
+            recovery = _drain(bench, 60 if not plain else 0.1) if rest["taken"] else 0.0
+        return _report(bench, "worker killed", pool, times, recovery)
+
+
+def kill_children(times, *, seed=2):
+    """SIGKILL one process of the pool at random moments."""
+    with Bench(seed=seed) as bench:
+        worker = bench.worker("prefork", CONCURRENCY)
+        bench.send(50)
+        wait_until(bench.done, 30, "a first task")
+        for _ in range(times):
+            bench.send(max(0, 500 - bench.client.llen(QUEUE)), seconds=0.01)
+            time.sleep(bench.random.uniform(0.05, 0.5))
+            children = psutil.Process(worker.pid).children()
+            if children:
+                bench.random.choice(children).kill()
+        return _report(bench, "pool process killed", "prefork", times, _drain(bench, 90))
+
+
+def pause_worker(pool, *, seed=3):
+    """SIGSTOP one of two workers until its lease is over, then SIGCONT."""
+    with Bench(seed=seed, lease_s=3.0) as bench:
+        paused = bench.worker(pool, CONCURRENCY)
+        bench.send(30, seconds=0.2)
+        wait_until(bench.done, 30, "a first task")
+        bench.worker(pool, CONCURRENCY)
+        time.sleep(0.1)
+        stop(paused)
+        began = time.monotonic()
+        wait_until(lambda: bench.done() == bench.sent, 40, "the other worker")
+        recovery = time.monotonic() - began
+        stop(paused, signal.SIGCONT)
+        bench.send(30, seconds=0.05)
+        wait_until(
+            lambda: "no outcome of it counts any more" in bench.log_of(paused), 30, "the news"
+        )
+        _drain(bench, 30)
+        return _report(bench, "worker paused", pool, 1, recovery)
+
+
+def kill_redis(pool, times, *, seed=4):
+    """SIGKILL Redis under load; its append-only file is written with each command."""
+    with Bench(seed=seed, persistent=True) as bench:
+        bench.worker(pool, CONCURRENCY)
+        bench.send(1_500)
+        wait_until(bench.done, 30, "a first task")
+        for _ in range(times):
+            before = bench.done()
+            bench.kill_redis()
+            time.sleep(bench.random.uniform(0.1, 0.5))
+            bench.start_redis()
+            wait_until(lambda b=before: bench.done() > b, 40, "going on")
+            time.sleep(bench.random.uniform(0.1, 0.5))
+        return _report(bench, "Redis killed", pool, times, _drain(bench, 90))
+
+
+def cut_connections(pool, times, *, seed=5):
+    """Have Redis drop every connection under load."""
+    with Bench(seed=seed) as bench:
+        bench.worker(pool, CONCURRENCY)
+        bench.send(2_000)
+        wait_until(bench.done, 30, "a first task")
+        for _ in range(times):
+            bench.client.client_kill_filter(_type="normal", skipme=True)
+            bench.client.client_kill_filter(_type="pubsub", skipme=True)
+            time.sleep(bench.random.uniform(0.05, 0.5))
+        return _report(bench, "connections cut", pool, times, _drain(bench, 90))

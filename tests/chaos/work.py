@@ -1,0 +1,69 @@
+"""The worker that is killed: each task notes in Redis that it ran.
+
+``celery -A tests.chaos.work worker`` has the project's own application, or with
+``CHAOS_PLAIN=1`` a plain one: Celery's own Redis transport with late acknowledgement.
+"""
+
+import os
+import time
+from functools import lru_cache
+
+import redis
+from celery import Celery
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+PLAIN = os.environ.get("CHAOS_PLAIN") == "1"
+
+if PLAIN:
+    app = Celery("plain", broker=os.environ["REDIS_URL"], backend=os.environ["REDIS_URL"])
+    app.conf.update(
+        task_acks_late=True,
+        worker_prefetch_multiplier=1,
+        result_backend_thread_safe=True,
+        broker_transport_options={"max_connections": 300},
+        redis_max_connections=300,
+        broker_connection_retry_on_startup=True,
+    )
+else:
+    from worker.celery import app
+
+
+def outcomes():
+    """The broker's database, where results stand."""
+    return _client(os.environ["REDIS_URL"])
+
+
+def notes():
+    """Another one."""
+    return _client(os.environ["CHAOS_NOTES"])
+
+
+@lru_cache(maxsize=2)
+def _client(url):
+    # What is tested is the service: the task itself survives everything.
+    return redis.Redis.from_url(
+        url,
+        max_connections=300,
+        retry=Retry(ConstantBackoff(0.1), 100),
+    )
+
+
+@app.task(name="note", bind=True)
+def note(task, number, seconds=0.001):
+    """Note that this number was run, and whether its outcome stood there already."""
+    stored = outcomes().get(f"celery-task-meta-{task.request.id}") or b""
+    if b'"SUCCESS"' in stored:
+        notes().hincrby("again", number, 1)
+    time.sleep(seconds)
+    pipe = notes().pipeline(transaction=True)
+    pipe.sadd("done", number)
+    pipe.hincrby("ran", number, 1)
+    pipe.execute()
+
+
+@app.task(name="poison", bind=True)
+def poison(task):
+    """Kill the process that runs it."""
+    notes().incr("poisoned")
+    os.kill(os.getpid(), 9)

