@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from producer import deadletters
+from producer.printing import print_json, say
 from shared.pools import PoolKind
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -21,11 +23,27 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.add_typer(deadletters.app, name="dead")
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"producer {version('day-six')}")
+        raise typer.Exit
+
+
 @app.callback()
-def show_help(context: typer.Context) -> None:
+def show_help(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
     """Send tasks to the workers, watch them, and run the tutorial's rows on them."""
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -59,6 +77,7 @@ def main() -> None:
 
 
 @app.command(
+    short_help="Run the tutorial's rows, local beside cluster.",
     epilog="""Examples:
 
   producer tour
@@ -66,7 +85,7 @@ def main() -> None:
   producer tour --row S3 --row S4
 
   producer tour --json | jq '.[] | select(.ok | not)'
-"""
+""",
 )
 def tour(
     row: Annotated[list[str] | None, typer.Option(help="Only this row; may be repeated.")] = None,
@@ -91,25 +110,28 @@ def tour(
         with progress.status(f"{one.name} ({number} of {len(chosen)}): {one.shows}"):
             reports.append(rows.run(one))
         if not progress.is_terminal:
-            _say(f"{one.name} {'ok' if reports[-1].ok else 'FAILED'}")
+            say(f"{one.name} {'ok' if reports[-1].ok else 'FAILED'}")
     if json:
-        _print_json([report.as_dict() for report in reports])
+        print_json([report.as_dict() for report in reports])
     else:
         Console().print(_tour_table(reports))
     for report in reports:
         if report.problem:
-            _say(f"{report.row}: {report.problem}")
+            # The whole of it stands in --json.
+            problem = " ".join(report.problem.split())
+            say(f"{report.row}: {problem if len(problem) <= 200 else problem[:197] + '...'}")
     if not all(report.ok for report in reports):
         raise typer.Exit(FAILED)
 
 
 @app.command(
+    short_help="List the tasks that can be sent.",
     epilog="""Examples:
 
   producer tasks
 
   producer tasks --json
-"""
+""",
 )
 def tasks(json: Json = False) -> None:
     """List the tasks that can be sent: signature, usual pool, one line of help."""
@@ -117,16 +139,20 @@ def tasks(json: Json = False) -> None:
     from shared.tasks import CONTRACTS
 
     if json:
-        _print_json(
+        print_json(
             [
                 {"name": c.name, "signature": describe(c), "pool": c.pool.value, "help": c.help}
                 for c in CONTRACTS.values()
             ]
         )
         return
-    width = max(len(describe(contract)) for contract in CONTRACTS.values())
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("task", "pool", "what it does", show_lines=True)
     for contract in CONTRACTS.values():
-        print(f"{describe(contract):{width}}  {contract.pool.value:8} {contract.help}")
+        table.add_row(describe(contract), contract.pool.value, contract.help)
+    Console(markup=False).print(table)
 
 
 @app.command(
@@ -134,7 +160,7 @@ def tasks(json: Json = False) -> None:
 
   producer send printcount 3 --wait
 
-  producer send sleep 0 --count 100000 --pool gevent
+  producer send sleep 0 --count 10000 --pool gevent
 
   producer send count_steps --kwargs '{"label": "b", "steps": 3}' --countdown 10
 
@@ -182,13 +208,16 @@ def send(
         wait_for_room=when_full == "wait",
         keep_ids=wait,
     )
+    before = sending.queued(order.pool) if wait else 0
     sent = _send_with_progress(order)
     if sending.nobody_listens(order.pool):
-        _say(f"no {order.pool.value} worker is alive: what was sent waits in its queue")
+        say(f"no {order.pool.value} worker is alive: what was sent waits in its queue")
     if wait:
+        if before:
+            say(f"{before:,} tasks were queued on {order.pool.value} before")
         _wait_and_print(order, sent.ids, timeout, json)
     elif json:
-        _print_json(
+        print_json(
             {
                 "task": contract.name,
                 "pool": order.pool.value,
@@ -207,6 +236,7 @@ def send(
 
 
 @app.command(
+    short_help="Show each pool: workers, running, queued …",
     epilog="""Examples:
 
   producer status
@@ -214,7 +244,7 @@ def send(
   producer status --watch
 
   producer status --json | jq '.[].queued'
-"""
+""",
 )
 def status(
     watch: Annotated[
@@ -229,12 +259,15 @@ def status(
     from rich.live import Live
 
     from producer import status as states
+    from shared import dead
 
     if not watch:
         if json:
-            _print_json([asdict(state) for state in states.read()])
+            print_json([asdict(state) for state in states.read()])
         else:
             Console().print(states.table(states.read()))
+            if letters := dead.count():
+                say(f"{letters:,} dead letters; see: producer dead list")
         return
     if json:
         while True:
@@ -247,12 +280,13 @@ def status(
 
 
 @app.command(
+    short_help="Show what became of a task.",
     epilog="""Examples:
 
   producer result 2f1c0b7e-6f0e-4b8e-9a53-0d1c6c2f1a77
 
   producer result 2f1c0b7e-6f0e-4b8e-9a53-0d1c6c2f1a77 --json
-"""
+""",
 )
 def result(
     task_id: Annotated[str, typer.Argument(metavar="ID", help="What `producer send` printed.")],
@@ -263,7 +297,7 @@ def result(
 
     outcome = outcomes.look_up(task_id)
     if json:
-        _print_json(asdict(outcome))
+        print_json(asdict(outcome))
     else:
         print(outcome)
     if outcome.state in outcomes.FAILURES:
@@ -271,10 +305,11 @@ def result(
 
 
 @app.command(
+    short_help="Withdraw a task, or end it.",
     epilog="""Example:
 
   producer cancel 2f1c0b7e-6f0e-4b8e-9a53-0d1c6c2f1a77
-"""
+""",
 )
 def cancel(
     task_id: Annotated[str, typer.Argument(metavar="ID", help="What `producer send` printed.")],
@@ -285,12 +320,13 @@ def cancel(
 
     said = outcomes.cancel(task_id)
     if json:
-        _print_json({"id": task_id, "cancelled": said})
+        print_json({"id": task_id, "cancelled": said})
     else:
         print(said)
 
 
 @app.command(
+    short_help="Run a script unmodified on the workers.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog="""Examples:
 
@@ -308,11 +344,12 @@ def run(
     from shared import presence
 
     if not presence.workers():
-        _say("no worker is alive: what the script sends waits in its queue")
+        say("no worker is alive: what the script sends waits in its queue")
     running.run(script, args or [])
 
 
 @app.command(
+    short_help="Start the service as local processes.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog="""Examples:
 
@@ -409,7 +446,7 @@ def _send_with_progress(order: Any) -> Any:
         def on_full() -> None:
             nonlocal told
             if not told:
-                _say(f"queue {order.pool.value!r} is at its limit (QUEUE_LIMIT); waiting for room")
+                say(f"queue {order.pool.value!r} is at its limit (QUEUE_LIMIT); waiting for room")
                 told = True
 
         return sending.send(order, lambda pushed: bar.advance(line, pushed), on_full)
@@ -431,7 +468,7 @@ def _wait_and_print(order: Any, ids: list[str], timeout: float | None, json: boo
                 elif len(ids) <= 20 or outcome.state in outcomes.FAILURES:
                     print(outcome)
     except TimeoutError:
-        _say(
+        say(
             f"no result within {timeout:g} s; the tasks go on (see producer result, producer status)"
         )
         raise typer.Exit(FAILED) from None
@@ -441,17 +478,9 @@ def _wait_and_print(order: Any, ids: list[str], timeout: float | None, json: boo
         raise typer.Exit(FAILED)
 
 
-def _print_json(value: Any) -> None:
-    print(jsonlib.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _say(line: str) -> None:
-    print(f"producer: {line}", file=sys.stderr)
-
-
 def _stop(error: object, status: int) -> None:
     if str(error):
-        _say(str(error))
+        say(str(error))
     sys.exit(status)
 
 

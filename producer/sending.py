@@ -8,6 +8,7 @@ from typing import Any
 
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
+from producer import status
 from shared import presence, publishing
 from shared.app import app
 from shared.errors import QueueFull
@@ -81,6 +82,11 @@ def send(order: Order, on_batch: Callable[[int], None], on_full: Callable[[], No
             sent.seconds = time.monotonic() - started
             on_batch(pushed)
     return sent
+
+
+def queued(pool: PoolKind) -> int:
+    """How many tasks wait on a pool's queue."""
+    return next(state.queued for state in status.read() if state.pool == pool.value)
 
 
 def nobody_listens(pool: PoolKind) -> bool:

@@ -7,6 +7,7 @@ outlives this process, however that one ends: see `producer.children`.
 import contextlib
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -77,14 +78,14 @@ class Stack:
 
     redis_url: str = ""
     flower_url: str = ""
+    flower_password: str = field(default="", repr=False)
+    environment_file: Path = Path()
     endpoint_url: str = ""
     folder: Path = Path()
     parts: list[Part] = field(default_factory=list)
     children: Children = field(init=False)
 
     def __enter__(self) -> Self:
-        if self.flower_port is not None:
-            _check_free(self.flower_port)
         self.children = Children()
         try:
             self.folder = self.children.folder
@@ -96,6 +97,11 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def flower_login(self) -> str:
+        """The login of Flower, for people."""
+        return f"(user {current().flower_user}, password {self.flower_password})"
 
     @property
     def variables(self) -> dict[str, str]:
@@ -158,6 +164,9 @@ class Stack:
         for kind in PoolKind:
             self._start_worker(kind)
         if self.with_flower:
+            # Its address is loopback's, which every user of this machine reaches.
+            self.flower_password = secrets.token_urlsafe(9)
+            password_file = self._write("flower.password", self.flower_password)
             self._launch(
                 "flower",
                 [
@@ -166,8 +175,25 @@ class Stack:
                     *("--address=127.0.0.1", f"--port={flower_port}"),
                 ],
                 lambda: _answers(f"{self.flower_url}/healthcheck"),
+                FLOWER_PASSWORD_FILE=str(password_file),
             )
         self._wait(self.parts)
+        self.environment_file = self._write(
+            "environment",
+            "".join(
+                f"export {name}={shlex.quote(value)}\n"
+                for name, value in self.variables.items()
+                if value
+            ),
+        )
+
+    def _write(self, name: str, text: str) -> Path:
+        """A file that only its owner can read, from its first moment on."""
+        path = self.folder / name
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
 
     def _start_redis(self, port: int) -> None:
         password = secrets.token_urlsafe(24)
@@ -266,19 +292,24 @@ def run(
     if command and shutil.which(command[0]) is None:
         _say(f"{command[0]!r} is not a command; is it on the PATH?")
         return 127
+    if flower_port is not None:
+        _check_free(flower_port)
     _say("starting Redis, the workers and Flower")
     try:
         with (
             _Signals() as signals,
             Stack(flower_port=flower_port, scripts=folder, look_up=signals.check) as stack,
         ):
-            _say(f"the stack is up; Flower is at {stack.flower_url}, logs are in {stack.folder}")
+            _say(
+                f"the stack is up; Flower is at {stack.flower_url} {stack.flower_login}, "
+                f"logs are in {stack.folder}"
+            )
             if not command:
                 _describe(stack)
                 return _stay(stack, signals)
             status = _run_command(command, stack, signals)
             if stay:
-                _say(f"it stays up; Flower is at {stack.flower_url}")
+                _say(f"it stays up; Flower is at {stack.flower_url} {stack.flower_login}")
                 _stay(stack, signals)
             return status
     except _Signalled as signalled:
@@ -334,10 +365,10 @@ def _stay(stack: Stack, signals: "_Signals") -> int:
 def _describe(stack: Stack) -> None:
     port = stack.redis_url.rpartition(":")[2]
     print(f"Redis     redis://:***@127.0.0.1:{port}")
-    print(f"Flower    {stack.flower_url}")
+    print(f"Flower    {stack.flower_url}  {stack.flower_login}")
     print(f"endpoint  {stack.endpoint_url}/slow")
     print(f"logs      {stack.folder}")
-    print("use it    producer stack -- COMMAND runs COMMAND with REDIS_URL set")
+    print(f"use it    in another terminal: . {shlex.quote(str(stack.environment_file))}")
     sys.stdout.flush()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from kombu.transport.redis import Channel
 
-from shared import presence
+from shared import dead, presence
 from shared.pools import PoolKind
 from shared.store import foreseen, store
 
@@ -21,6 +21,7 @@ class PoolStatus:
     queued: int
     done: int
     failed: int
+    dead: int
 
 
 def read() -> list[PoolStatus]:
@@ -29,10 +30,11 @@ def read() -> list[PoolStatus]:
     with foreseen():
         pipe = store().pipeline(transaction=False)
         pipe.hgetall("counts")
+        pipe.hgetall(dead.BY_QUEUE)
         for kind in PoolKind:
             for key in queue_keys(kind.value):
                 pipe.llen(key)
-        counts, *lengths = pipe.execute()
+        counts, letters, *lengths = pipe.execute()
     numbers = {key.decode(): int(value) for key, value in counts.items()}
     per_queue = len(Channel.priority_steps)
     states = []
@@ -47,6 +49,7 @@ def read() -> list[PoolStatus]:
                 queued=sum(lengths[index * per_queue : (index + 1) * per_queue]),
                 done=numbers.get(f"{kind.value}:done", 0),
                 failed=numbers.get(f"{kind.value}:failed", 0),
+                dead=int(letters.get(kind.value.encode(), 0)),
             )
         )
     return states

@@ -13,6 +13,7 @@ from kombu import Queue
 
 from shared.pools import PoolKind
 from shared.settings import current
+from shared.tasks import CONTRACTS
 
 
 class Connection(kombu.Connection):
@@ -52,6 +53,9 @@ def configuration() -> dict[str, Any]:
         # Queues: one for each pool, so that a caller chooses how its task runs.
         "task_queues": [Queue(kind.value, routing_key=kind.value) for kind in PoolKind],
         "task_default_queue": PoolKind.PREFORK.value,
+        "task_routes": {
+            name: {"queue": contract.pool.value} for name, contract in CONTRACTS.items()
+        },
         # Delivery: acknowledge after the outcome is stored, hold no more than what runs.
         "task_acks_late": True,
         "worker_prefetch_multiplier": 1,

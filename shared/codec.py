@@ -219,6 +219,16 @@ def _by_name(value: Any) -> tuple[int, Any]:
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return _FUNCTION, references.reference(value)
     kind = type(value)
+    if kind.__module__.partition(".")[0] in ("_io", "io", "socket", "ssl"):
+        raise NotPortable(
+            f"{_short(value)} of type {kind.__name__}",
+            "it is open in this process only; pass its path or address, and open it there",
+        )
+    if kind.__module__ in ("_thread", "threading", "queue", "_queue", "_multiprocessing"):
+        raise NotPortable(
+            f"{_short(value)} of type {kind.__name__}",
+            "it works in this process only; shared.multiprocessing has one that works everywhere",
+        )
     if kind.__module__ == "builtins":
         raise NotPortable(
             f"{_short(value)} of type {kind.__name__}",

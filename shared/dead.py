@@ -2,6 +2,7 @@
 
     dead             sorted set: id → when it died, in seconds
     dead:letters     hash: id → the letter, JSON
+    dead:queues      hash: queue → how many of its messages they hold
 
 A letter holds the message as it was, so that it can be put back on its queue.
 """
@@ -24,36 +25,45 @@ logger = get_logger(__name__)
 
 INDEX = "dead"
 LETTERS = "dead:letters"
+BY_QUEUE = "dead:queues"
 HISTORY = "lost_workers"
 UNREADABLE = "it cannot be decoded"
 # The outcome of an ordinary task, as Celery's Redis backend names it.
 RESULT = "celery-task-meta-"
 
-# KEYS: what an owner has taken, the index, the letters. ARGV: number, id, time, letter.
+# KEYS: what an owner has taken, the index, the letters, the queues. ARGV: number, id, time,
+# letter, queue.
 _BURY = """
 if redis.call('hdel', KEYS[1], ARGV[1]) == 0 then
     return 0
 end
 redis.call('zadd', KEYS[2], ARGV[3], ARGV[2])
-redis.call('hset', KEYS[3], ARGV[2], ARGV[4])
+if redis.call('hset', KEYS[3], ARGV[2], ARGV[4]) == 1 then
+    redis.call('hincrby', KEYS[4], ARGV[5], 1)
+end
 return 1
 """
 
-# KEYS: the index, the letters, the list, the stored result. ARGV: id, message.
+# KEYS: the index, the letters, the queues, the list, the stored result. ARGV: id, queue, message.
 _RETRY = """
 if redis.call('hdel', KEYS[2], ARGV[1]) == 0 then
     return 0
 end
 redis.call('zrem', KEYS[1], ARGV[1])
-redis.call('del', KEYS[4])
-redis.call('lpush', KEYS[3], ARGV[2])
+redis.call('hincrby', KEYS[3], ARGV[2], -1)
+redis.call('del', KEYS[5])
+redis.call('lpush', KEYS[4], ARGV[3])
 return 1
 """
 
-# KEYS: the index, the letters. ARGV: id.
+# KEYS: the index, the letters, the queues. ARGV: id, queue.
 _DROP = """
+if redis.call('hdel', KEYS[2], ARGV[1]) == 0 then
+    return 0
+end
 redis.call('zrem', KEYS[1], ARGV[1])
-return redis.call('hdel', KEYS[2], ARGV[1])
+redis.call('hincrby', KEYS[3], ARGV[2], -1)
+return 1
 """
 
 
@@ -131,8 +141,8 @@ def bury(
         "traceback": traceback,
         "message": base64.b64encode(text).decode(),
     }
-    arguments = (found[1], letter_id, now, json.dumps(letter))
-    if not client.eval(_BURY, 3, found[0], INDEX, LETTERS, *arguments):
+    arguments = (found[1], letter_id, now, json.dumps(letter), str(letter["queue"]))
+    if not client.eval(_BURY, 4, found[0], INDEX, LETTERS, BY_QUEUE, *arguments):
         return False
     logger.error("%s[%s] is a dead letter: %s", letter["task"], letter_id, reason)
     if tell and message is not None:
@@ -182,15 +192,16 @@ def retry(letter_id: str) -> str:
     if message is not None:
         message["headers"].pop(HISTORY, None)
         text = json.dumps(message).encode()
-    keys = (INDEX, LETTERS, base64.b64decode(letter["list"]), RESULT + letter_id)
+    keys = (INDEX, LETTERS, BY_QUEUE, base64.b64decode(letter["list"]), RESULT + letter_id)
     with foreseen():
-        if not store().eval(_RETRY, 4, *keys, letter_id, text):
+        if not store().eval(_RETRY, 5, *keys, letter_id, letter["queue"], text):
             raise NoSuchLetter(letter_id)
     return str(letter["queue"])
 
 
 def drop(letter_id: str) -> None:
     """Forget a letter; raises `NoSuchLetter`."""
+    queue = show(letter_id)["queue"]
     with foreseen():
-        if not store().eval(_DROP, 2, INDEX, LETTERS, letter_id):
+        if not store().eval(_DROP, 3, INDEX, LETTERS, BY_QUEUE, letter_id, queue):
             raise NoSuchLetter(letter_id)

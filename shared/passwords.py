@@ -86,6 +86,8 @@ def main(arguments: list[str]) -> int:
             case ["set", "flower"]:
                 set_flower(_ask())
                 print("changed; now restart Flower: docker compose restart flower", file=sys.stderr)
+            case ["-h" | "--help"]:
+                print(_USAGE)
             case _:
                 print(_USAGE, file=sys.stderr)
                 return 2

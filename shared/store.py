@@ -52,5 +52,17 @@ def foreseen(settings: Settings | None = None) -> Iterator[None]:
         raise BrokerRefused(address, _first_line(error)) from error
 
 
+# Redis' own words are long, and name its protocol instead of what to do.
+_PLAINLY = {
+    "HELLO must be called with the client already authenticated": (
+        "it wants a password; put it into REDIS_URL or REDIS_PASSWORD_FILE"
+    ),
+    "called without any password configured": (
+        "it has no password, and one was given; take it out of REDIS_URL or REDIS_PASSWORD_FILE"
+    ),
+}
+
+
 def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    line = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    return next((plain for part, plain in _PLAINLY.items() if part in line), line)

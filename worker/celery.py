@@ -18,6 +18,7 @@ except SettingsError as error:
 
 app.conf.imports = ("shared.calls", "worker.tasks")
 app.Task.Request = f"{requests.__name__}:{requests.Request.__name__}"
+app.conf.worker_consumer = f"{requests.__name__}:{requests.Consumer.__name__}"
 app.steps["consumer"].update((HealthFile, Presence))
 
 

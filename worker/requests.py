@@ -7,7 +7,9 @@ import redis
 from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import WorkerLostError
 from celery import signals
+from celery.exceptions import InvalidTaskError
 from celery.utils.log import get_logger
+from celery.worker import consumer as base_consumer
 from celery.worker import request as base
 from celery.worker import state
 
@@ -22,7 +24,20 @@ PAUSE_S = 0.2
 
 
 class Request(base.Request):
-    """Tells the transport whether a message comes back because its pool process was lost."""
+    """Refuses what is no task, and tells the transport when a pool process was lost."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(*args, **kwargs)
+            arguments, keywords, embedded = self._payload
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidTaskError(f"a part of it is missing or wrong: {error!r}") from error
+        if not (
+            isinstance(arguments, list | tuple)
+            and isinstance(keywords, dict)
+            and isinstance(embedded, dict | None)
+        ):
+            raise InvalidTaskError("its body is not arguments, keywords and options")
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
@@ -34,6 +49,20 @@ class Request(base.Request):
         if isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt):
             self.message.lost_worker = self.hostname
         return super().on_failure(exc_info, send_failed_event, return_ok)
+
+
+class Consumer(base_consumer.Consumer):
+    """Makes dead letters of what Celery would acknowledge and forget."""
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Reject what is no task, whatever it is."""
+        message.refusal = f"{dead.UNREADABLE}: {exc}"
+        message.reject_log_error(logger, self.connection_errors)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Reject what has a task's name and is none, with the reason."""
+        message.refusal = f"the worker refused it: {exc}"
+        super().on_invalid_task(body, message, exc)
 
 
 @signals.celeryd_after_setup.connect(weak=False)

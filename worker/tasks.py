@@ -26,7 +26,6 @@ def implements(stub: contracts.Function) -> Callable[[contracts.Function], Any]:
             raise TypeError(f"{function.__name__} does not fit its contract {contract.signature}")
         return app.task(
             name=contract.name,
-            queue=contract.pool.value,
         )(function)
 
     return register

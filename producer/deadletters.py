@@ -1,0 +1,162 @@
+"""``producer dead``: look at dead letters, put them back on their queues, or drop them."""
+
+import sys
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Dead letters: tasks that no worker will run again.",
+    short_help="Dead letters: list, show, retry, drop.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="As `list` shows them.")]
+All = Annotated[bool, typer.Option("--all", help="All of them.")]
+
+
+@app.command(
+    "list",
+    short_help="List them, the oldest first.",
+    epilog="""Examples:
+
+  producer dead list
+
+  producer dead list --json | jq -r '.[] | select(.task == "fetch") | .id'
+""",
+)
+def show_all(
+    limit: Annotated[int, typer.Option(min=1, help="Not more than these.")] = 100,
+    json: Json = False,
+) -> None:
+    """List dead letters, the oldest first: id, when, task, queue and reason."""
+    from itertools import islice
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from producer.printing import print_json, say
+    from shared import dead
+
+    found = list(islice(dead.letters(), limit))
+    if json:
+        print_json([_brief(letter) for letter in found])
+        return
+    table = Table("id", "died", "task", "queue", "reason")
+    for letter in found:
+        table.add_row(letter["id"], _time(letter), str(letter["task"]), *_where(letter))
+    if found:
+        Console(markup=False, highlight=False).print(table)
+    if (total := dead.count()) > len(found):
+        say(f"there are {total:,}; --limit shows more")
+    elif not found:
+        say("there are no dead letters")
+
+
+@app.command(
+    short_help="Show one: reason, history, traceback.",
+    epilog="""Example:
+
+  producer dead show 2f1c0b7e-6f0e-4b8e-9a53-0d1c6c2f1a77
+""",
+)
+def show(
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")],
+    json: Json = False,
+) -> None:
+    """Show one dead letter: its reason, the workers it lost, its arguments and traceback."""
+    from producer.printing import print_json
+    from shared import dead
+
+    letter = dead.show(letter_id)
+    if json:
+        print_json({key: letter[key] for key in letter if key != "list"})
+        return
+    for name in ("id", "task", "args", "kwargs", "queue", "reason", "worker"):
+        print(f"{name:8} {letter[name]}")
+    print(f"{'died':8} {_time(letter)}")
+    for loss in letter["deliveries"]:
+        at = datetime.fromtimestamp(loss["at"]).astimezone().isoformat(" ", "seconds")
+        print(f"{'lost':8} {loss['worker']} at {at}")
+    if letter["traceback"]:
+        print(f"\n{letter['traceback'].rstrip()}")
+
+
+@app.command(
+    short_help="Put some back on their queues.",
+    epilog="""Examples:
+
+  producer dead retry 2f1c0b7e-6f0e-4b8e-9a53-0d1c6c2f1a77
+
+  producer dead retry --all
+""",
+)
+def retry(ids: Ids = None, everything: All = False, json: Json = False) -> None:
+    """Put dead letters back on their queues, as if they had just been sent."""
+    from producer.printing import print_json
+    from shared import dead
+
+    done = [{"id": one, "queue": dead.retry(one)} for one in _chosen(ids, everything)]
+    if json:
+        print_json(done)
+    else:
+        print(f"put {len(done):,} back on their queues" if done else "there are no dead letters")
+
+
+@app.command(
+    short_help="Forget some for good.",
+    epilog="""Examples:
+
+  producer dead drop 2f1c0b7e-6f0e-4b8e-9a53-0d1c6c2f1a77
+
+  producer dead drop --all --yes
+""",
+)
+def drop(
+    ids: Ids = None,
+    everything: All = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Forget dead letters for good: they will never run."""
+    from producer.arguments import WrongUsage
+    from producer.printing import print_json
+    from shared import dead
+
+    if everything and not yes:
+        if not sys.stdin.isatty():
+            raise WrongUsage("drop --all forgets every dead letter for good; say --yes, too")
+        typer.confirm(f"Forget {dead.count():,} dead letters for good?", abort=True)
+    dropped = []
+    for one in _chosen(ids, everything):
+        dead.drop(one)
+        dropped.append(one)
+    if json:
+        print_json(dropped)
+    else:
+        print(f"dropped {len(dropped):,}" if dropped else "there are no dead letters")
+
+
+def _chosen(ids: list[str] | None, everything: bool) -> Iterable[str]:
+    from producer.arguments import WrongUsage
+    from shared import dead
+
+    if bool(ids) == everything:
+        raise WrongUsage("name dead letters by their ids, or say --all")
+    return ids or [letter["id"] for letter in dead.letters()]
+
+
+def _brief(letter: dict[str, Any]) -> dict[str, Any]:
+    return {key: letter[key] for key in ("id", "task", "queue", "reason", "died", "worker")}
+
+
+def _where(letter: dict[str, Any]) -> tuple[str, str]:
+    return letter["queue"], " ".join(letter["reason"].split())[:200]
+
+
+def _time(letter: dict[str, Any]) -> str:
+    return datetime.fromtimestamp(letter["died"]).astimezone().isoformat(" ", "seconds")
