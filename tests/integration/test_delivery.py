@@ -24,13 +24,19 @@ def cut_own_connections(server):
             server.client_kill_filter(_id=connection["id"])
 
 
+def cut_all_connections(server):
+    """Close every connection, the workers' as well."""
+    server.client_kill_filter(_type="normal", skipme=True)
+
+
 @pytest.mark.parametrize("kind", list(PoolKind))
-def test_a_map_whose_connections_are_cut_still_gets_every_result(stack, kind):
+@pytest.mark.parametrize("cut", [cut_own_connections, cut_all_connections])
+def test_a_map_whose_connections_are_cut_still_gets_every_result(stack, kind, cut):
     server = store().__class__.from_url(stack.redis_url, single_connection_client=True)
     with Pool(4, kind=kind) as pool:
         waiting = pool.map_async(f.slow, [0.02] * 300, 1)
         done = threading.Event()
-        cutter = threading.Thread(target=cut_repeatedly, args=(cut_own_connections, server, done))
+        cutter = threading.Thread(target=cut_repeatedly, args=(cut, server, done))
         cutter.start()
         try:
             values = waiting.get(LONG_S)
@@ -49,6 +55,20 @@ def cut_repeatedly(cut, server, done):
         if done.wait(0.2):
             return
         cut(server)
+
+
+@pytest.mark.parametrize("kind", list(PoolKind))
+def test_the_results_of_a_killed_worker_come_from_another(stack, kind):
+    alive = next(p for p in stack.parts if p.name == kind.value and p.process.poll() is None)
+    with Pool(4, kind=kind) as pool:
+        results = pool.imap_unordered(f.slow, [0.1] * 60)
+        some = [next(results) for _ in range(5)]
+        family = psutil.Process(alive.process.pid).children(recursive=True)
+        for process in [psutil.Process(alive.process.pid), *family]:
+            process.kill()
+        stack._start_worker(kind)
+
+        assert some + list(results) == [0.1] * 60
 
 
 @pytest.mark.parametrize("kind", list(PoolKind))
