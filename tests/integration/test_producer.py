@@ -100,12 +100,13 @@ def test_wrong_usage_is_one_line_exit_2_and_nothing_enqueued(idle_redis, words, 
         ["cancel", str(uuid.uuid4())],
     ],
 )
-@pytest.mark.parametrize("trouble", ["down", "wrong password", "wrong host"])
+@pytest.mark.parametrize("trouble", ["down", "wrong password", "no password", "wrong host"])
 def test_a_redis_that_cannot_be_used_is_one_line_exit_1_and_no_password(stack, words, trouble):
     right = os.environ["REDIS_URL"]
     url = {
         "down": "redis://:topsecret@127.0.0.1:1/0",
         "wrong password": re.sub(r":[^:@/]*@", ":topsecret@", right),
+        "no password": re.sub(r":[^:@/]*@", "", right),
         "wrong host": "redis://:topsecret@no-such-host.invalid:6379/0",
     }[trouble]
     started = time.monotonic()
@@ -116,6 +117,7 @@ def test_a_redis_that_cannot_be_used_is_one_line_exit_1_and_no_password(stack, w
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Redis at" in done.stderr
     assert "topsecret" not in done.stderr + done.stdout
+    assert ("it wants a password" in done.stderr) == (trouble == "no password")
     assert time.monotonic() - started < 5
 
 

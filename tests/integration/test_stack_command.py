@@ -1,16 +1,23 @@
 """`producer stack`: everything starts, a command runs with it, and nothing is left behind."""
 
+import base64
 import fcntl
+import json
 import os
 import pty
+import re
 import select
+import shlex
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import termios
 import time
+import urllib.error
+import urllib.request
 import uuid
 from pathlib import Path
 
@@ -125,6 +132,52 @@ def test_the_callers_environment_reaches_the_workers(marked, tmp_path):
     )
 
     assert done.stdout.strip() == "['42', '42', '42']", done.stderr
+
+
+def test_another_terminal_can_use_it_and_flower_wants_the_login_that_is_printed(marked):
+    process = subprocess.Popen(
+        STACK, env=marked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        shown = {}
+        for line in process.stdout:
+            name, _, rest = line.strip().partition(" ")
+            shown[name] = rest.strip()
+            if name == "use":
+                break
+        file = shlex.split(shown["use"])[-1]
+        assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
+        there = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+        done = subprocess.run(
+            ["sh", "-c", '. "$1"; shift; exec "$@"', "sh", file, *STACK[:-1], "status", "--json"],
+            env=there,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert [state["workers"] for state in json.loads(done.stdout)] == [1, 1, 1]
+
+        url, user, password = re.fullmatch(
+            r"(\S+)  \(user (\w+), password (\S+)\)", shown["Flower"]
+        ).groups()
+        assert status_of(url) == 401
+        assert status_of(url, f"{user}:{password}") == 200
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=40)
+    wait_until(gone(marked), what="the end of every process and file")
+
+
+def status_of(url, login=""):
+    request = urllib.request.Request(url)
+    if login:
+        request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def test_a_command_that_does_not_exist_is_told_and_ends_with_127(marked):

@@ -251,6 +251,36 @@ def test_a_frozen_worker_is_unhealthy(stack):
     wait_for_health(stack, "healthy")
 
 
+def test_a_cut_network_and_a_killed_redis_lose_nothing_and_work_goes_on(stack):
+    network = f"{stack.project}_broker"
+    cut_off = [stack.containers(name)[0] for name in WORKERS]
+    ids = []
+    for name in WORKERS:
+        order = ("send", "sleep", "0.5", "--count=50", f"--pool={name}", "--json")
+        ids += json.loads(stack.producer(*order))["ids"]
+    for container in cut_off:
+        run("docker", "network", "disconnect", network, container)
+    wait_for_health(stack, "unhealthy")
+    for container in cut_off:
+        run("docker", "network", "connect", network, container)
+    back = time.monotonic()
+    answering = ("from shared.app import app; print(len(app.control.ping(timeout=1)))",)
+    until(lambda: stack.python(*answering).strip() == "3", within_s=30, what="all three answer")
+    answered_s = time.monotonic() - back
+
+    (broker,) = stack.containers("redis")
+    run("docker", "kill", "--signal=KILL", broker)
+    stack("up", "--detach", "--wait")
+
+    states = stack.python(
+        "from celery.result import AsyncResult\n"
+        "from shared.app import app\n"
+        f"for i in {ids!r}: print(AsyncResult(i, app=app).get(timeout=90))"
+    )
+    assert states.split() == ["0.5"] * len(ids)
+    assert answered_s < 20
+
+
 def test_a_worker_cut_off_from_redis_is_unhealthy(stack):
     network = f"{stack.project}_broker"
     cut_off = [stack.containers(name)[0] for name in WORKERS]

@@ -12,6 +12,7 @@ import io
 import math
 import os
 import pathlib
+import queue
 import re
 import socket
 import struct
@@ -438,9 +439,12 @@ UNPORTABLE = {
     "lambda of a module": (lambda: shapes.square, "lambda"),
     "closure": (lambda: shapes.called_elsewhere, "inside a function"),
     "function whose name is gone": (lambda: shapes.kept, "hidden"),
-    "open file": (lambda: open(os.devnull), "bound to this process|TASK_MODULES"),
-    "file in memory": (lambda: io.BytesIO(b"x"), "bound to this process|TASK_MODULES"),
-    "lock": (threading.Lock, "bound to this process|TASK_MODULES"),
+    "open file": (lambda: open(os.devnull), "pass its path"),
+    "file in memory": (lambda: io.BytesIO(b"x"), "open in this process only"),
+    "socket": (socket.socket, "open it there"),
+    "lock": (threading.Lock, r"shared\.multiprocessing has one"),
+    "event": (threading.Event, r"shared\.multiprocessing has one"),
+    "queue": (queue.Queue, r"shared\.multiprocessing has one"),
     "generator": (generator, "bound to this process"),
     "iterator": (lambda: iter([1]), "bound to this process"),
     "view of a dict": (lambda: {}.keys(), "bound to this process"),

@@ -49,7 +49,9 @@ def test_each_command_has_help_with_examples(info):
     assert f"producer {info.callback.__name__}" in (info.epilog or "")
 
 
-@pytest.mark.parametrize("document", ["docs/architecture.md", "docs/service.md", "README.md"])
+@pytest.mark.parametrize(
+    "document", ["docs/architecture.md", "docs/service.md", "docs/reliability.md", "README.md"]
+)
 def test_a_document_names_only_files_that_exist(document):
     text = (ROOT / document).read_text(encoding="utf-8")
 

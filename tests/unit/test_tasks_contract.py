@@ -23,7 +23,7 @@ def test_each_contract_says_where_it_runs_and_what_it_gives(contract):
     task = getattr(tasks, contract.name)
 
     assert isinstance(contract.pool, PoolKind)
-    assert task.queue == contract.pool.value
+    assert app.amqp.router.route({}, task.name)["queue"].name == contract.pool.value
     assert contract.help
     assert "\n" not in contract.help
     assert contract.signature.return_annotation is not inspect.Signature.empty
