@@ -188,6 +188,12 @@ class ProcessPoolExecutor(ClusterExecutor):
         *,
         max_tasks_per_child: int | None = None,
     ) -> None:
+        if max_tasks_per_child is not None:
+            if not isinstance(max_tasks_per_child, int):
+                raise TypeError("max_tasks_per_child must be an integer")
+            if max_tasks_per_child <= 0:
+                raise ValueError("max_tasks_per_child must be >= 1")
+            pools.warn_of_recycling("max_tasks_per_child", stacklevel=2)
         super().__init__(max_workers, initializer, initargs, kind=PoolKind.PREFORK)
 
 

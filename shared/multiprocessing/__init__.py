@@ -11,6 +11,8 @@ from multiprocessing import (
     BufferTooShort,
     ProcessError,
     TimeoutError,  # noqa: A004 - the standard library's own name
+    get_logger,
+    log_to_stderr,
 )
 from typing import Any
 
@@ -41,13 +43,18 @@ __all__ = [
     "TimeoutError",
     "Value",
     "active_children",
+    "allow_connection_pickling",
     "cpu_count",
     "current_process",
     "freeze_support",
     "get_all_start_methods",
     "get_context",
+    "get_logger",
     "get_start_method",
+    "log_to_stderr",
     "parent_process",
+    "set_executable",
+    "set_forkserver_preload",
     "set_start_method",
 ]
 
@@ -129,6 +136,18 @@ def get_start_method(allow_none: bool = False) -> str:
 def set_start_method(method: str | None, force: bool = False) -> None:
     """Accepted and without effect: the workers have been started."""
     get_context(method)
+
+
+def set_executable(executable: str | None) -> None:
+    """Accepted and without effect: the workers have been started."""
+
+
+def set_forkserver_preload(module_names: list[str]) -> None:
+    """Accepted and without effect: the workers have been started."""
+
+
+def allow_connection_pickling() -> None:
+    """Nothing to do: connections travel to tasks anyhow."""
 
 
 def freeze_support() -> None:

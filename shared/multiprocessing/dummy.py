@@ -3,8 +3,9 @@
 import functools
 from typing import Any
 
-from shared.multiprocessing import process
+from shared.multiprocessing import freeze_support, process
 from shared.multiprocessing.barriers import Barrier
+from shared.multiprocessing.connection import Pipe
 from shared.multiprocessing.managers import Manager
 from shared.multiprocessing.pool import ThreadPool
 from shared.multiprocessing.process import active_children, current_process, parent_process
@@ -27,6 +28,7 @@ __all__ = [
     "JoinableQueue",
     "Lock",
     "Manager",
+    "Pipe",
     "Pool",
     "Process",
     "Queue",
@@ -35,6 +37,7 @@ __all__ = [
     "SimpleQueue",
     "active_children",
     "current_process",
+    "freeze_support",
     "parent_process",
 ]
 

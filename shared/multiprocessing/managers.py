@@ -300,6 +300,12 @@ class SyncManager(BaseManager):
         """A managed queue; all of them can be joined."""
         return self._made(JoinableQueueProxy(maxsize))
 
+    def Pool(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802
+        """A pool over the workers; unlike what else a manager makes, it cannot be passed on."""
+        from shared.multiprocessing.pool import Pool  # noqa: PLC0415 - few need it
+
+        return Pool(*args, **kwargs)
+
 
 def Manager() -> SyncManager:  # noqa: N802 - the standard library's name
     """A started manager."""

@@ -21,6 +21,7 @@ import logging
 import threading
 import time
 import uuid
+import warnings
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
 from multiprocessing import TimeoutError as PoolTimeoutError
@@ -59,6 +60,16 @@ _RUN, _CLOSE, _TERMINATE = "RUN", "CLOSE", "TERMINATE"
 _BATCH = 200
 
 
+def warn_of_recycling(name: str, stacklevel: int) -> None:
+    """Say that a pool here cannot have the workers' processes replaced."""
+    warnings.warn(
+        f"{name} has no effect: the workers' processes serve many pools; start the worker with "
+        "celery's --max-tasks-per-child to have them replaced",
+        RuntimeWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
 class Pool:
     """``multiprocessing.pool.Pool`` over the workers of one kind.
 
@@ -84,6 +95,8 @@ class Pool:
             not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0
         ):
             raise ValueError("maxtasksperchild must be a positive int or None")
+        if maxtasksperchild is not None:
+            warn_of_recycling("maxtasksperchild", stacklevel=3)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._kind = PoolKind(kind or self._default_kind)
