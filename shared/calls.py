@@ -7,11 +7,13 @@ a crash in between repeats the call instead of losing it.
 
 import asyncio
 import base64
+import contextlib
 import functools
 import inspect
 import reprlib
 import signal
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -65,11 +67,16 @@ def name_of(function: Callable[..., Any]) -> str:
 
 
 def _reference(function: Any) -> str:
-    """The reference of what a call runs in the end, below partials and bound methods."""
+    """The reference of what a call runs in the end, below partials and bound methods.
+
+    For an object that can be called it is that of its class.
+    """
     while isinstance(function, functools.partial):
         function = function.func
-    if isinstance(function, types.MethodType) and not isinstance(function.__self__, type):
+    if isinstance(function, types.MethodType):
         function = function.__func__
+    if not hasattr(function, "__qualname__"):
+        function = type(function)
     return references.reference(function)
 
 
@@ -205,7 +212,30 @@ def _run_process(
     payload: bytes, options: dict[str, Any]
 ) -> tuple[list[Outcome], BaseException | None]:
     """The exit code that the standard library would give, errors printed as it prints them."""
-    outcomes, error = _run(payload, options)
+    # A process may put files of its own there; the next task must not print into them.
+    streams = sys.stdout, sys.stderr
+    try:
+        outcomes, error = _run(payload, options)
+        if context.alone():
+            _join_threads()
+        return _exit_code(outcomes, error, options)
+    finally:
+        for stream in {sys.stdout, sys.stderr}:
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        sys.stdout, sys.stderr = streams
+
+
+def _join_threads() -> None:
+    """Wait for the threads that a process has started, but for daemonic ones."""
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.current_thread():
+            thread.join()
+
+
+def _exit_code(
+    outcomes: list[Outcome], error: BaseException | None, options: dict[str, Any]
+) -> tuple[list[Outcome], BaseException | None]:
     if error is None:
         return [Outcome(True, 0)], None
     code = 1

@@ -47,6 +47,12 @@ class Running:
         return self.captured.take() if self.captured else []
 
 
+def alone() -> bool:
+    """Whether this process runs nothing beside the call, as a prefork worker's does."""
+    call = _running.get()
+    return call is not None and call.kind == PoolKind.PREFORK
+
+
 def current() -> Running | None:
     """The call that this thread or greenlet is running, if any."""
     return _running.get()

@@ -54,7 +54,9 @@ def reference(target: Any, allowed: tuple[str, ...] | None = None) -> str:
         module = main_module(allowed)
     name = f"{module}:{qualname}"
     check_allowed(name, allowed)
-    if _lookup(loaded, qualname) != target:
+    found = _lookup(loaded, qualname)
+    # A class method is found bound to its class.
+    if found != target and getattr(found, "__func__", None) is not target:
         raise NotPortable(_describe(target), f"{name!r} is another object there, or none")
     return name
 

@@ -199,6 +199,10 @@ class Owner:
         if tags:
             self.act(lambda client: _give_back(client, tags))
 
+    def give_back_unanswered(self, delivery_tag: str) -> None:
+        """Return a message, uncounted, unless its task has an outcome."""
+        self.act(lambda client: _return(client, delivery_tag, ""))
+
     def give_back_unless_run(self, delivery_tags: Iterable[str]) -> None:
         """Return messages that the pool turns out not to run.
 
@@ -256,7 +260,8 @@ class Owner:
                 del self._doubtful[delivery_tag]
             elif time.monotonic() - since > self.lease_s / 2:
                 del self._doubtful[delivery_tag]
-                self.give_back([delivery_tag])
+                # The pool may have run it, and nobody heard of that.
+                self.give_back_unanswered(delivery_tag)
 
     def _become_another(self) -> None:
         name = f"{self.hostname}:{uuid.uuid4().hex[:12]}"
@@ -341,6 +346,10 @@ def return_lost(client: redis.Redis, delivery_tag: str, worker: str) -> bool:
 
     The loss is counted in the message; past the limit it becomes a dead letter.
     """
+    return _return(client, delivery_tag, worker)
+
+
+def _return(client: redis.Redis, delivery_tag: str, lost_worker: str) -> bool:
     from shared import dead  # noqa: PLC0415 - it needs this module
 
     found = parse_tag(delivery_tag)
@@ -350,15 +359,15 @@ def return_lost(client: redis.Redis, delivery_tag: str, worker: str) -> bool:
     list_name, _, text = entry.partition(b"\n")
     message = dead.parse(text)
     if message is None:
-        dead.bury(client, delivery_tag, dead.UNREADABLE, worker=worker)
+        dead.bury(client, delivery_tag, dead.UNREADABLE, worker=lost_worker)
         return False
     if _answered(client, message):
         client.hdel(*found)
         return False
-    lost = len(dead.count_lost(message, worker))
+    lost = len(dead.count_lost(message, lost_worker)) if lost_worker else 0
     if lost >= current().delivery_limit:
         reason = f"its worker was lost {lost} times"
-        dead.bury(client, delivery_tag, reason, worker=worker, message=message, tell=True)
+        dead.bury(client, delivery_tag, reason, worker=lost_worker, message=message, tell=True)
         return False
     info = message["properties"].get("delivery_info")
     if isinstance(info, dict):

@@ -120,6 +120,15 @@ class Pool:
         self._feeder.start()
         _open_pools.add(self)
 
+    def __del__(self) -> None:
+        if getattr(self, "_state", None) == _RUN:
+            warnings.warn(
+                f"unclosed running multiprocessing pool {self!r}",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+
     # The standard library's methods, in its order.
 
     def apply(self, func: Function, args: Iterable[Any] = (), kwds: Any = None) -> Any:

@@ -77,6 +77,8 @@ class Process:
             raise ValueError("a process needs a target, or a run method of its own")
         else:
             self._remote = _Remote(self, self._target, (self._args, self._kwargs))
+        # As the standard library does, for what only this object still refers to.
+        self._target, self._args, self._kwargs = None, (), {}
         _children.add(self)
         _end_at_exit()
 

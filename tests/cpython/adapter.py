@@ -14,11 +14,15 @@ import signal
 import sys
 import types
 import unittest
+from typing import ClassVar
 
+from shared import multiprocessing as multiprocessing_here
 from shared.multiprocessing import (
     barriers,
     connection,
+    dummy,
     managers,
+    process,
     queues,
     sharedctypes,
     synchronize,
@@ -41,7 +45,7 @@ BASES = [
     "_TestSharedCTypes",
 ]
 ALONE = ["TestSimpleQueue", "TestSyncManagerTypes", "TestWait"]
-LIMIT_S = 120
+LIMIT_S = 60
 
 OURS = {
     "Queue": queues.Queue,
@@ -90,19 +94,29 @@ def load():
     return module
 
 
+class TookTooLong(BaseException):
+    """Not a TimeoutError, which many a line here catches."""
+
+
 class Limited:
-    """Ends a test that hangs, and binds ``wait`` where the tests import it by name."""
+    """Ends a test that hangs, and binds what the tests do not reach through their mixin."""
+
+    facade: ClassVar = {}
 
     def run(self, result=None):
         def give_up(*_):
-            raise TimeoutError(f"no end after {LIMIT_S} s")
+            raise TookTooLong(f"no end after {LIMIT_S} s")
 
         before = signal.signal(signal.SIGALRM, give_up)
         signal.alarm(LIMIT_S)
         wait, multiprocessing.connection.wait = multiprocessing.connection.wait, connection.wait
+        facade = vars(sys.modules["test._test_multiprocessing"].multiprocessing)
+        facade.update(self.facade)
         try:
             return super().run(result)
         finally:
+            for name in self.facade:
+                del facade[name]
             multiprocessing.connection.wait = wait
             signal.alarm(0)
             signal.signal(signal.SIGALRM, before)
@@ -150,6 +164,62 @@ def no_waiters(self, cond):
     self.assertEqual(cond._waiters(), 0)
 
 
+# The bases whose functions run on the workers.
+REMOTE = ["_TestPool", "_TestPoolWorkerErrors", "_TestProcess", "_TestSubclassingProcess"]
+
+
+def remote_mixins():
+    """Pools and processes on the workers; threads are those of the threads pool."""
+    kinds = mixins()
+    functions = {
+        "Pool": staticmethod(multiprocessing_here.Pool),
+        "Process": process.Process,
+        "current_process": staticmethod(process.current_process),
+        "parent_process": staticmethod(process.parent_process),
+        "active_children": staticmethod(process.active_children),
+        "set_executable": staticmethod(multiprocessing_here.set_executable),
+        # As the tests reach it by the module's name.
+        "facade": {"Process": process.Process, "current_process": process.current_process},
+    }
+    threads = {
+        **functions,
+        "Pool": staticmethod(dummy.Pool),
+        "Process": dummy.Process,
+        "facade": {"Process": dummy.Process, "current_process": process.current_process},
+    }
+    return {
+        "processes": type("RemoteProcessesMixin", (kinds["processes"],), functions),
+        "threads": type("RemoteThreadsMixin", (kinds["threads"],), threads),
+        "manager": type(
+            "RemoteManagerMixin",
+            (kinds["manager"],),
+            {**functions, "Pool": classmethod(lambda cls, *args: cls.manager.Pool(*args))},
+        ),
+    }
+
+
+def remote_classes(home):
+    """The test classes for pools and processes, which the workers find in module `home`."""
+    module = load()
+    kinds = remote_mixins()
+    found = {}
+    for name in REMOTE:
+        base = getattr(module, name)
+        for kind in base.ALLOWED_TYPES:
+            class_name = f"With{kind.capitalize()}{name[1:]}"
+            found[class_name] = type(class_name, (base, kinds[kind], unittest.TestCase), {})
+    _exclude(found, home)
+    return found
+
+
+def _exclude(found, home):
+    for class_name, cls in found.items():
+        cls.__module__ = home
+        for (excluded, test), reason in EXCLUSIONS.items():
+            if excluded == class_name:
+                setattr(cls, test, unittest.skip(reason)(getattr(cls, test)))
+
+
 def test_classes():
     """All the test classes, by name; what is excluded is skipped with its reason."""
     module = load()
@@ -165,11 +235,7 @@ def test_classes():
     for name in ALONE:
         body = {"manager_class": managers.SyncManager} if name == "TestSyncManagerTypes" else {}
         found[name] = type(name, (Limited, getattr(module, name)), body)
-    for class_name, cls in found.items():
-        cls.__module__ = "tests.cpython.test_cpython"
-        for (excluded, test), reason in EXCLUSIONS.items():
-            if excluded == class_name:
-                setattr(cls, test, unittest.skip(reason)(getattr(cls, test)))
+    _exclude(found, "tests.cpython.test_cpython")
     return found
 
 
