@@ -153,7 +153,10 @@ class ClusterExecutor(Executor):
                 values = futures.popleft().result(left)
                 for chunk in itertools.islice(chunks, 1):
                     futures.append(self._submit(fn, Mode.STARMAP, chunk, _all))
-                yield from values
+                # Keep no value that was handed over.
+                values.reverse()
+                while values:
+                    yield values.pop()
         finally:
             for future in futures:
                 future.cancel()
