@@ -42,7 +42,12 @@ def configuration() -> dict[str, Any]:
         "socket_connect_timeout": min(settings.redis_timeout_s, 2.0),
         "socket_keepalive": True,
     }
+    # With a transport of our own, kombu does not look at the scheme. What the URL says of
+    # certificates (ssl_ca_certs, ssl_cert_reqs …) comes on top.
+    tls = {"ssl_cert_reqs": "required"} if settings.broker_url.startswith("rediss:") else None
     return {
+        "broker_use_ssl": tls,
+        "redis_backend_use_ssl": tls,
         "broker_url": settings.broker_url,
         "broker_transport": "shared.transport:Transport",
         "result_backend": settings.broker_url,

@@ -120,7 +120,7 @@ def kill_redis(pool, times, *, seed=4):
     """SIGKILL Redis under load; its append-only file is written with each command."""
     with Bench(seed=seed, persistent=True) as bench:
         bench.worker(pool, CONCURRENCY)
-        bench.send(1_500)
+        bench.send(800)
         wait_until(bench.done, 30, "a first task")
         for _ in range(times):
             before = bench.done()

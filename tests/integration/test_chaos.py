@@ -121,8 +121,8 @@ def test_sigterm_finishes_what_runs_and_returns_the_rest(pool):
 def test_a_thousand_greenlets_acknowledge_everything():
     with Bench() as bench:
         worker = bench.worker("gevent", 1_000)
-        bench.send(5_000, seconds=0.2)
-        wait_until(lambda: bench.done() == 5_000, 90, "the tasks")
+        bench.send(3_000, seconds=0.2)
+        wait_until(lambda: bench.done() == 3_000, 90, "the tasks")
         wait_until(lambda: not bench.account()["taken"], 10, "the acknowledgements")
 
         log = bench.log_of(worker)
