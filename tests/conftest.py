@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from shared import results, settings, store
+from shared.app import app, configuration
 from shared.settings import Settings
 
 for name in Settings.model_fields:
@@ -15,3 +17,15 @@ def unavailable(reason):
     if os.environ.get("CI") or os.environ.get("REQUIRE_DOCKER"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def forget_settings():
+    """Have what this process opened so far, which saw another Redis, be opened anew."""
+    settings.current.cache_clear()
+    store.store.cache_clear()
+    opened = results._inboxes.pop(os.getpid(), None)
+    if opened is not None:
+        opened.close()
+    app.conf.update(configuration())
+    app._after_fork()
+    app.control._after_fork()

@@ -5,9 +5,8 @@ import os
 import pytest
 
 from producer.stack import Stack, StackFailed
-from shared import settings, store
-from shared.app import app, configuration
-from tests.conftest import unavailable
+from shared import settings
+from tests.conftest import forget_settings, unavailable
 
 MODULES = "test,tests.cpython,builtins,operator,sys,time"
 
@@ -21,19 +20,11 @@ def workers():
     try:
         with Stack(with_flower=False) as stack:
             os.environ.update(stack.variables)
-            _forget_settings()
+            forget_settings()
             yield
     except StackFailed as error:
         unavailable(f"the stack does not start: {error}")
     finally:
         os.environ.clear()
         os.environ.update(before)
-        _forget_settings()
-
-
-def _forget_settings():
-    settings.current.cache_clear()
-    store.store.cache_clear()
-    app.conf.update(configuration())
-    app._after_fork()
-    app.control._after_fork()
+        forget_settings()

@@ -5,9 +5,7 @@ import os
 import pytest
 
 from producer.stack import Stack, StackFailed
-from shared import settings, store
-from shared.app import app, configuration
-from tests.conftest import unavailable
+from tests.conftest import forget_settings, unavailable
 
 TASK_MODULES = "examples,tests.integration"
 
@@ -24,12 +22,3 @@ def stack():
     forget_settings()
     yield running
     running.stop()
-
-
-def forget_settings():
-    settings.current.cache_clear()
-    store.store.cache_clear()
-    # Whoever used the application before saw another Redis.
-    app.conf.update(configuration())
-    app._after_fork()
-    app.control._after_fork()
