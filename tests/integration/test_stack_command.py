@@ -249,6 +249,8 @@ def test_nothing_is_left_however_it_ends(marked, signum, when, times):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Where the tests run under nohup, it would be ignored on purpose.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     mark = marked["DAY_SIX_TEST_MARK"]
     if when == "starting":
