@@ -264,8 +264,6 @@ def test_a_cut_network_and_a_killed_redis_lose_nothing_and_work_goes_on(stack):
     for container in cut_off:
         run("docker", "network", "connect", network, container)
     wait_for_health(stack, "healthy")
-    answering = "from shared.app import app; print(len(app.control.ping(timeout=3)))"
-    until(lambda: stack.python(answering).strip() == "3", within_s=60, what="all three answer")
 
     (broker,) = stack.containers("redis")
     run("docker", "kill", "--signal=KILL", broker)
