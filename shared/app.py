@@ -13,6 +13,7 @@ from kombu import Queue
 
 from shared.pools import PoolKind
 from shared.settings import current
+from shared.store import keepalive
 from shared.tasks import CONTRACTS
 
 
@@ -71,6 +72,7 @@ def configuration() -> dict[str, Any]:
         "worker_lost_wait": 1.0,
         "broker_transport_options": {
             **timeouts,
+            "socket_keepalive_options": keepalive(settings),
             # How long a worker may hear nothing before it asks whether Redis is still there.
             "health_check_interval": 5,
             # kombu's pool raises when it is empty: every greenlet may acknowledge at once.

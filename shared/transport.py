@@ -97,6 +97,7 @@ class Channel(base.Channel):
     def _wake(self) -> None:
         if self._waiting:
             self._waiting, self._in_poll = False, False
+            self._brpop_sent_at = time.monotonic()
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         queues = self._queue_cycle.consume(len(self.active_queues))
@@ -226,6 +227,7 @@ class Poller(base.MultiChannelPoller):
         self._waits_in: Any = None
         self._loop: Any = None
         self._restored_at = 0.0
+        self._subclients_checked_at = 0.0
 
     def wake(self) -> None:
         """Have the consumer look whether it may take more; from any thread."""
@@ -247,7 +249,18 @@ class Poller(base.MultiChannelPoller):
         if self._loop is None and self._waits_in is not self.poller:
             self._waits_in = self.poller
             self.poller.register(self._woken, self.eventflags)
+        self._drop_stale()
         super().on_poll_start()
+
+    def _drop_stale(self) -> None:
+        # While there was no room, nothing was asked and a cut went unnoticed.
+        for channel in self._channels:
+            connection = getattr(channel.__dict__.get("client"), "connection", None)
+            if connection is None or channel._in_poll or not channel._brpop_sent_at:
+                continue
+            silent = time.monotonic() - channel._brpop_sent_at
+            if silent > channel.health_check_interval and channel.qos.can_consume():
+                connection.disconnect()
 
     def handle_event(self, fileno: int, event: int) -> Any:
         """Kombu's, and the wake-up."""
@@ -278,6 +291,17 @@ class Poller(base.MultiChannelPoller):
             if channel._waiting and time.monotonic() - sent >= channel.health_check_interval:
                 channel._wake()
         super().maybe_check_brpop_health()
+        if self._loop is None:
+            # Celery's event loop has a timer for it.
+            self._check_subclients()
+
+    def _check_subclients(self) -> None:
+        now = time.monotonic()
+        for channel in self._channels:
+            if now - self._subclients_checked_at >= channel.health_check_interval:
+                self._subclients_checked_at = now
+                self.maybe_check_subclient_health()
+                break
 
 
 class Transport(base.Transport):

@@ -19,6 +19,9 @@ except SettingsError as error:
 app.conf.imports = ("shared.calls", "worker.tasks")
 app.Task.Request = f"{requests.__name__}:{requests.Request.__name__}"
 app.conf.worker_consumer = f"{requests.__name__}:{requests.Consumer.__name__}"
+# A worker keeps an outcome until Redis is back, however long; a client gives up.
+app.conf.result_backend_max_retries = float("inf")
+app.conf.result_backend_max_sleep_between_retries_ms = 2000
 app.steps["consumer"].update((HealthFile, Presence))
 
 

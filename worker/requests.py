@@ -17,6 +17,7 @@ from shared import calls, dead, taken
 from shared.app import app
 from shared.errors import WorkerLost
 from shared.store import store
+from worker.remote import Control
 
 logger = get_logger(__name__)
 
@@ -53,6 +54,14 @@ class Request(base.Request):
 
 class Consumer(base_consumer.Consumer):
     """Makes dead letters of what Celery would acknowledge and forget."""
+
+    class Blueprint(base_consumer.Consumer.Blueprint):
+        """Celery's steps, with our own remote control."""
+
+        default_steps = [  # noqa: RUF012 - Celery's is a list too
+            f"{Control.__module__}:{Control.__name__}" if step.endswith(":Control") else step
+            for step in base_consumer.Consumer.Blueprint.default_steps
+        ]
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Reject what is no task, whatever it is."""

@@ -37,6 +37,7 @@ def scenarios(kills, pools, plain):
             f"connections cut, {pool}",
             lambda p=pool: faults.cut_connections(p, max(5, kills // 10)),
         )
+    yield "network cut", lambda: faults.cut_network(pools, 60.0)
     if "prefork" in pools:
         yield "pool processes", lambda: faults.kill_children(max(5, kills // 4))
 

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import psutil
 import redis
+from celery import Celery
 
+from tests.chaos.network import Network
 from tests.handles.redis_only import free_port, server_binary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +37,7 @@ class Bench:
         self.folder = Path(tempfile.mkdtemp(prefix="day-six-chaos-"))
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
+        self.network = Network(self.port)
         self.config = f'bind 127.0.0.1\nport {self.port}\nsave ""\ndir "{self.folder}"\n' + (
             "appendonly yes\nappendfsync always\n" if persistent else "appendonly no\n"
         )
@@ -51,6 +54,7 @@ class Bench:
     def __exit__(self, *_):
         for worker in list(self.workers):
             self.kill(worker)
+        self.network.close()
         self.server.kill()
         self.server.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -83,7 +87,7 @@ class Bench:
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "REDIS_URL": f"{self.url}/0",
+            "REDIS_URL": f"redis://127.0.0.1:{self.network.port}/0",
             "CHAOS_NOTES": f"{self.url}/1",
             "CHAOS_PLAIN": "1" if self.plain else "0",
             "WORKER_LEASE_S": str(self.lease_s),
@@ -167,6 +171,11 @@ class Bench:
 
     def letters(self):
         return [json.loads(letter) for letter in self.client.hvals("dead:letters")]
+
+    def ping(self):
+        """What the workers answer to ``ping``."""
+        with Celery(broker=f"{self.url}/0", set_as_current=False) as app:
+            return app.control.ping(timeout=1)
 
     def commands(self, name="eval"):
         """How many of these Redis has seen."""

@@ -143,3 +143,26 @@ def cut_connections(pool, times, *, seed=5):
             bench.client.client_kill_filter(_type="pubsub", skipme=True)
             time.sleep(bench.random.uniform(0.05, 0.5))
         return _report(bench, "connections cut", pool, times, _drain(bench, 90))
+
+
+def cut_network(pools, seconds, *, seed=6):
+    """Let nothing through between the workers and Redis for a while, and tell nobody.
+
+    Afterwards all of them must answer to remote control.
+    """
+    with Bench(seed=seed) as bench:
+        for pool in pools:
+            bench.worker(pool, CONCURRENCY)
+        bench.send(300, seconds=0.1)
+        wait_until(bench.done, 30, "a first task")
+        wait_until(lambda: len(bench.ping()) == len(pools), 30, "remote control")
+        bench.network.cut()
+        time.sleep(seconds)
+        before = bench.done()
+        bench.network.restore()
+        began = time.monotonic()
+        wait_until(lambda: bench.done() > before, 60, "going on")
+        recovery = time.monotonic() - began
+        wait_until(lambda: len(bench.ping()) == len(pools), 60, "remote control")
+        _drain(bench, 90)
+        return _report(bench, "network cut", ", ".join(pools), 1, recovery)

@@ -56,6 +56,14 @@ def test_a_lost_broker_loses_nothing(fault, pool):
     assert report.dead == 0
 
 
+def test_a_cut_network_loses_nothing_and_all_workers_answer_afterwards():
+    report = faults.cut_network(POOLS, 8.0)
+
+    assert report.lost == 0
+    assert report.again == 0
+    assert report.dead == 0
+
+
 def test_a_killed_pool_process_loses_nothing():
     report = faults.kill_children(4)
 

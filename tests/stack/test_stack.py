@@ -263,6 +263,8 @@ def test_a_cut_network_and_a_killed_redis_lose_nothing_and_work_goes_on(stack):
     wait_for_health(stack, "unhealthy")
     for container in cut_off:
         run("docker", "network", "connect", network, container)
+    answering = "from shared.app import app; print(len(app.control.ping(timeout=2)))"
+    until(lambda: stack.python(answering).strip() == "3", within_s=30, what="all three answer")
     wait_for_health(stack, "healthy")
 
     (broker,) = stack.containers("redis")
