@@ -74,7 +74,8 @@ class Settings(BaseSettings):
         "lines", description="whether what a task prints reaches its caller's terminal, and how"
     )
     reply_lease_s: Seconds = Field(
-        60.0, description="seconds that a silent client's reply stream stays in Redis"
+        60.0,
+        description="seconds that a silent client's reply stream stays in Redis, and that a client waits for a Redis that is gone",
     )
     handle_lease_s: Seconds = Field(
         60.0,

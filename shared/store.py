@@ -60,14 +60,14 @@ def foreseen(settings: Settings | None = None) -> Iterator[None]:
         yield
     except REFUSALS as error:
         address = (settings or current()).redis_address
-        raise BrokerRefused(address, _first_line(error)) from error
+        raise BrokerRefused(address, first_line(error)) from error
     except (redis.ConnectionError, redis.TimeoutError) as error:
         address = (settings or current()).redis_address
-        raise BrokerUnavailable(address, _first_line(error)) from error
+        raise BrokerUnavailable(address, first_line(error)) from error
     except redis.ResponseError as error:
         # WRONGPASS, NOPERM, OOM, MISCONF …: Redis' own first line says it best.
         address = (settings or current()).redis_address
-        raise BrokerRefused(address, _first_line(error)) from error
+        raise BrokerRefused(address, first_line(error)) from error
 
 
 # Redis' own words are long, and name its protocol instead of what to do.
@@ -81,6 +81,7 @@ _PLAINLY = {
 }
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What redis-py says, in one line and plain words."""
     line = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
     return next((plain for part, plain in _PLAINLY.items() if part in line), line)
