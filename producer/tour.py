@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -131,16 +132,26 @@ def _run_script(row: Row, how: list[str]) -> Side:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     shown = ""
+    # Ends what reads from the process too, which a timeout of communicate() would not.
+    limit = threading.Timer(TIMEOUT_S, os.killpg, (process.pid, signal.SIGKILL))
+    limit.daemon = True
+    limit.start()
     try:
         if row.endless:
             shown = _read_values(process)
             os.killpg(process.pid, signal.SIGINT)
-        rest, errors = process.communicate(timeout=TIMEOUT_S)
+        rest, errors = process.communicate()
     finally:
+        limit.cancel()
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     seconds = time.monotonic() - started
+    if process.returncode == -signal.SIGKILL and seconds >= TIMEOUT_S:
+        late = (
+            f"not done after {TIMEOUT_S:.0f} s; do other tasks wait before its own? producer status"
+        )
+        return Side(seconds, problem=late)
     if process.returncode and not row.endless:
         last = (errors.strip().splitlines() or ["it said nothing"])[-1]
         return Side(seconds, problem=f"exit status {process.returncode}: {last}")
