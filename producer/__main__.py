@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from producer import deadletters
+from producer import deadletters, watching
+from producer.laboratory import commands as laboratory
 from producer.printing import print_json, say
 from shared.pools import PoolKind
 
@@ -85,10 +86,13 @@ def main() -> None:
   producer tour --row S3 --row S4
 
   producer tour --json | jq '.[] | select(.ok | not)'
+
+  producer tour --report tour.html
 """,
 )
 def tour(
     row: Annotated[list[str] | None, typer.Option(help="Only this row; may be repeated.")] = None,
+    report: laboratory.TourReport = None,
     json: Json = False,
 ) -> None:
     """Run the tutorial's rows, locally and on the cluster, side by side."""
@@ -102,25 +106,27 @@ def tour(
     from shared.store import foreseen, store
 
     chosen = rows.choose(row or [])
+    laboratory.check_tour_report(report)
     with foreseen():
         store().ping()
     reports = []
     progress = Console(stderr=True)
     for number, one in enumerate(chosen, 1):
         with progress.status(f"{one.name} ({number} of {len(chosen)}): {one.shows}"):
-            reports.append(rows.run(one))
+            reports.append(rows.run(one, timed=report is not None))
         if not progress.is_terminal:
             say(f"{one.name} {'ok' if reports[-1].ok else 'FAILED'}")
     if json:
         print_json([report.as_dict() for report in reports])
     else:
         Console().print(_tour_table(reports))
-    for report in reports:
-        if report.problem:
+    for done in reports:
+        if done.problem:
             # The whole of it stands in --json.
-            problem = " ".join(report.problem.split())
-            say(f"{report.row}: {problem if len(problem) <= 200 else problem[:197] + '...'}")
-    if not all(report.ok for report in reports):
+            problem = " ".join(done.problem.split())
+            say(f"{done.row}: {problem if len(problem) <= 200 else problem[:197] + '...'}")
+    laboratory.write_tour_report(reports, report)
+    if not all(done.ok for done in reports):
         raise typer.Exit(FAILED)
 
 
@@ -383,6 +389,10 @@ def stack(
         scripts=scripts,
         stay=stay_on_tty and sys.stdout.isatty(),
     )
+
+
+laboratory.register(app)
+watching.register(app)
 
 
 def _tour_table(reports: list[Any]) -> Any:

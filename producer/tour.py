@@ -8,7 +8,9 @@ import ast
 import asyncio
 import itertools
 import os
+import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -16,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ class Side:
     pids: int = 0
     problem: str = ""
     found: str = ""
+    lines: list[tuple[float, str]] = field(default_factory=list)  # with their moments
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,14 @@ class Report:
     ok: bool
     found: str = ""
     problem: str = ""
+    local: list[tuple[float, str]] = field(default_factory=list)
+    cluster: list[tuple[float, str]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON; what the sides printed is for the report alone."""
+        return {
+            key: value for key, value in asdict(self).items() if key not in ("local", "cluster")
+        }
 
 
 def choose(names: list[str]) -> list[Row]:
@@ -82,10 +89,14 @@ def choose(names: list[str]) -> list[Row]:
     return [known[name.upper()] for name in names] or ROWS
 
 
-def run(row: Row) -> Report:
-    """Run a row on both sides; a side that fails is reported, not raised."""
-    on_cluster = row.cluster or (lambda: _run_script(row, ["-m", "producer", "run"]))
-    sides: list[Callable[[], Side]] = [lambda: _run_script(row, []), on_cluster]
+def run(row: Row, *, timed: bool = False) -> Report:
+    """Run a row on both sides; a side that fails is reported, not raised.
+
+    Timed, what they print is noted with its moment.
+    """
+    script = _run_on_terminal if timed else _run_script
+    on_cluster = row.cluster or (lambda: script(row, ["-m", "producer", "run"]))
+    sides: list[Callable[[], Side]] = [lambda: script(row, []), on_cluster]
     # What only waits runs side by side; what computes has the machine to itself.
     with ThreadPoolExecutor(1 if row.alone else 2) as executor:
         local, cluster = executor.map(_attempt, sides)
@@ -104,6 +115,8 @@ def run(row: Row) -> Report:
         ok=not problem,
         found=cluster.found,
         problem=problem,
+        local=local.lines,
+        cluster=cluster.lines,
     )
 
 
@@ -118,35 +131,99 @@ def _attempt(side: Callable[[], Side]) -> Side:
 
 def _run_script(row: Row, how: list[str]) -> Side:
     started = time.monotonic()
+    process = _start(row, how, subprocess.PIPE)
+    shown = ""
+    with _ended_in_time(process):
+        if row.endless:
+            shown = _read_values(process)
+            os.killpg(process.pid, signal.SIGINT)
+        rest, errors = process.communicate()
+    return _judge(row, process, shown + rest, errors, time.monotonic() - started)
+
+
+def _run_on_terminal(row: Row, how: list[str]) -> Side:
+    """The same on a terminal of its own, where each line comes when it is printed."""
+    started = time.monotonic()
+    ours, theirs = pty.openpty()
+    try:
+        process = _start(row, how, theirs)
+    finally:
+        os.close(theirs)
+    # What goes wrong is little, and must not be what the terminal's reader waits for.
+    with ThreadPoolExecutor(1) as executor:
+        errors = executor.submit(process.stderr.read if process.stderr else str)
+        try:
+            with _ended_in_time(process):
+                lines = _read_lines(row, process, ours, started)
+                process.wait()
+        finally:
+            os.close(ours)
+    shown = "".join(f"{line}\n" for _, line in lines)
+    side = _judge(row, process, shown, errors.result(), time.monotonic() - started)
+    return replace(side, lines=lines)
+
+
+def _read_lines(
+    row: Row, process: "subprocess.Popen[str]", terminal: int, started: float
+) -> list[tuple[float, str]]:
+    lines: list[tuple[float, str]] = []
+    rest = b""
+    told = False
+    while True:
+        if not select.select([terminal], [], [], 0.1)[0]:
+            if process.poll() is not None:
+                break
+            continue
+        try:
+            chunk = os.read(terminal, 65536)
+        except OSError:  # Linux' way to say that nobody has the other end any more
+            break
+        if not chunk:
+            break
+        *whole, rest = (rest + chunk).split(b"\n")
+        now = time.monotonic() - started
+        lines += [(now, line.decode("utf-8", "replace").rstrip("\r")) for line in whole]
+        received = sum(line.startswith("接受到值") for _, line in lines)
+        if row.endless and received >= _ENDLESS_VALUES and not told:
+            told = True
+            os.killpg(process.pid, signal.SIGINT)
+    return lines
+
+
+@contextlib.contextmanager
+def _ended_in_time(process: "subprocess.Popen[str]") -> Iterator[None]:
+    """Kill it when it takes too long, which ends whoever reads from it too, and in any case."""
+    limit = threading.Timer(TIMEOUT_S, os.killpg, (process.pid, signal.SIGKILL))
+    limit.daemon = True
+    limit.start()
+    try:
+        yield
+    finally:
+        limit.cancel()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def _start(row: Row, how: list[str], output: int) -> "subprocess.Popen[str]":
     # Unbuffered, `print` writes piece by piece, and two processes mix in one line.
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, *how, str(FOLDER / row.script)],
         cwd=FOLDER.parent,
         env={**buffered, "OUTPUT": "lines", "PYTHONIOENCODING": "utf-8"},
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.PIPE,
         encoding="utf-8",
         start_new_session=True,
         # Ctrl-C may be ignored where we run; the endless row is ended with it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
-    shown = ""
-    # Ends what reads from the process too, which a timeout of communicate() would not.
-    limit = threading.Timer(TIMEOUT_S, os.killpg, (process.pid, signal.SIGKILL))
-    limit.daemon = True
-    limit.start()
-    try:
-        if row.endless:
-            shown = _read_values(process)
-            os.killpg(process.pid, signal.SIGINT)
-        rest, errors = process.communicate()
-    finally:
-        limit.cancel()
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    seconds = time.monotonic() - started
+
+
+def _judge(
+    row: Row, process: "subprocess.Popen[str]", shown: str, errors: str, seconds: float
+) -> Side:
     if process.returncode == -signal.SIGKILL and seconds >= TIMEOUT_S:
         late = (
             f"not done after {TIMEOUT_S:.0f} s; do other tasks wait before its own? producer status"
@@ -155,8 +232,8 @@ def _run_script(row: Row, how: list[str]) -> Side:
     if process.returncode and not row.endless:
         last = (errors.strip().splitlines() or ["it said nothing"])[-1]
         return Side(seconds, problem=f"exit status {process.returncode}: {last}")
-    own = re.findall(r"^执行时间: *([\d.]+)", shown + rest, re.MULTILINE)
-    return row.check(shown + rest, float(own[-1]) if len(own) == 1 else seconds)
+    own = re.findall(r"^执行时间: *([\d.]+)", shown, re.MULTILINE)
+    return row.check(shown, float(own[-1]) if len(own) == 1 else seconds)
 
 
 def _read_values(process: "subprocess.Popen[str]") -> str:

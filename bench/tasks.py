@@ -1,0 +1,83 @@
+"""Twelve kinds of work whose best pool is known beforehand: for `bench.truth`."""
+
+import hashlib
+import time
+
+ITEM_S = 0.06
+# Longer, so that sending does not bound what a gevent worker holds.
+WAIT_S = 0.25
+_LARGE = bytes(8 * 1024 * 1024)
+
+
+def _compute(seconds):
+    """Hold the GIL for so much processor time, whatever else the machine does."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        sum(range(200))
+
+
+def _compute_in_c(seconds):
+    """The same without the GIL."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        hashlib.sha256(_LARGE[: 1024 * 1024])
+
+
+def _mix(share, item_s=ITEM_S):
+    _compute(item_s * share)
+    time.sleep(item_s * (1 - share))
+
+
+def computes_all(item):
+    _mix(1.0)
+
+
+def computes_nine_tenths(item):
+    _mix(0.9)
+
+
+def computes_three_quarters(item):
+    _mix(0.75)
+
+
+def computes_half(item):
+    _mix(0.5)
+
+
+def computes_a_third(item):
+    _mix(0.33)
+
+
+def computes_a_fiftieth(item):
+    _mix(0.02, WAIT_S)
+
+
+def waits(item):
+    time.sleep(WAIT_S)
+
+
+def waits_long(item):
+    time.sleep(0.4)
+
+
+def waits_in_c(item):
+    """Waits where gevent cannot see it."""
+    import ctypes
+
+    ctypes.CDLL(None).usleep(int(WAIT_S * 1e6))
+
+
+def computes_in_c(item):
+    _compute_in_c(ITEM_S)
+
+
+def waits_with_memory(item):
+    held = bytearray(b"x" * (4 * 1024 * 1024))
+    time.sleep(WAIT_S)
+    return len(held)
+
+
+def computes_with_memory(item):
+    held = bytearray(b"x" * (4 * 1024 * 1024))
+    _compute(ITEM_S)
+    return len(held)

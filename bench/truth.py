@@ -1,0 +1,116 @@
+"""The recommendation of `producer compare` against truth: ``python -m bench.truth``.
+
+Twelve kinds of work whose best pool follows from what they do. A recommendation is right when it
+names one of the best pools, or one that does at least nine tenths of the best that was measured.
+Start it with a stack: TASK_MODULES=bench producer stack -- python -m bench.truth
+"""
+
+import argparse
+import json
+import os
+import sys
+
+os.environ["OUTPUT"] = "off"
+
+from rich.console import Console
+from rich.table import Table
+
+from producer.laboratory import comparing
+from producer.laboratory.commands import finish
+from producer.laboratory.executors import Executor
+from shared.pools import PoolKind
+
+PREFORK, THREADS, GEVENT = PoolKind
+# On at least two cores. Where two pools do the same, either is right.
+TRUTH = {
+    "computes_all": {PREFORK},
+    "computes_nine_tenths": {PREFORK},
+    "computes_three_quarters": {PREFORK},
+    "computes_half": {PREFORK},
+    "computes_a_third": {PREFORK},
+    "computes_a_fiftieth": {GEVENT},
+    "waits": {GEVENT},
+    "waits_long": {GEVENT},
+    "waits_in_c": {THREADS},
+    "computes_in_c": {PREFORK, THREADS},
+    "waits_with_memory": {GEVENT},
+    "computes_with_memory": {PREFORK},
+}
+ON = [Executor.SERIAL, Executor.THREAD, Executor.PREFORK, Executor.THREADS, Executor.GEVENT_POOL]
+
+
+def judge(name, rounds):
+    """What was recommended for a task, and how far that is from the best measured."""
+    task = comparing.load_task(f"bench.tasks:{name}", "", "[]")
+    comparison = comparing.Comparison(task, ON, rounds=rounds)
+    comparison.run(comparing.Progress())
+    if comparison.interrupted:
+        raise KeyboardInterrupt
+    report = finish(comparison)
+    advice = report["recommendation"]
+    best = max(c["items_a_second"] for c in report["cells"] if c["pool"] and c["rates"])
+    right = PoolKind(advice["pool"]) in TRUTH[name]
+    of_best = advice["items_a_second"] / best
+    return {
+        "task": name,
+        "cpu_share": report["work"]["cpu_share"],
+        "truth": sorted(kind.value for kind in TRUTH[name]),
+        "recommended": advice["pool"],
+        "concurrency": advice["concurrency"],
+        "confidence": advice["confidence"],
+        "of_best": of_best,
+        "right": right,
+        "seconds": report["seconds"],
+        "rates": {
+            kind.value: max(
+                (
+                    c["items_a_second"]
+                    for c in report["cells"]
+                    if c["pool"] == kind.value and c["rates"]
+                ),
+                default=None,
+            )
+            for kind in PoolKind
+        },
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m bench.truth", description=__doc__)
+    parser.add_argument("tasks", nargs="*", default=list(TRUTH), help="by default all twelve")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each (%(default)s)")
+    parser.add_argument(
+        "--repeat", type=int, default=1, help="times each is compared (%(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    results = []
+    for name in arguments.tasks:
+        for _ in range(arguments.repeat):
+            results.append(judge(name, arguments.rounds))
+            one = results[-1]
+            print(
+                f"{name}: {one['recommended']} × {one['concurrency']}, {one['confidence']}, "
+                f"{one['of_best']:.0%} of the best, {'right' if one['right'] else 'WRONG'}",
+                file=sys.stderr,
+                flush=True,
+            )
+    if arguments.json:
+        print(json.dumps(results, indent=2))
+        return
+    table = Table("task", "computes", "truth", "recommended", "of the best", "right")
+    for one in results:
+        table.add_row(
+            one["task"],
+            f"{one['cpu_share']:.0%}",
+            " or ".join(one["truth"]),
+            f"{one['recommended']} × {one['concurrency']}",
+            f"{one['of_best']:.0%}",
+            "yes" if one["right"] else "NO",
+        )
+    Console().print(table)
+    print(f"{sum(one['right'] for one in results)} of {len(results)} right")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Which pool, how many, for my task? Measured, explained and drawn."""

@@ -1,0 +1,224 @@
+"""What follows from the figures: pool, concurrency, prefetch, recycling, memory, and why.
+
+The same figures always give the same advice. So that noise does not change it either, it
+takes no size beyond what the laws can use, the smallest size that is about as fast as the
+best, and of pools that are about as fast the simplest.
+"""
+
+import math
+from typing import Any
+
+from producer.laboratory.executors import LADDER, Executor
+from producer.laboratory.figures import Figures, saturation
+from shared.pools import PoolKind
+
+# Less than this much apart is the same; less still where sending takes longer than the work,
+# since that says little of the work.
+ALIKE, ALIKE_WHEN_SENDING = 0.85, 0.6
+# Celery's default first: processes survive each other's crashes, and can be ended and replaced.
+SIMPLEST_FIRST = (PoolKind.PREFORK, PoolKind.THREADS, PoolKind.GEVENT)
+_MIB = 1024 * 1024
+# A child may grow to about this many times what it needs before it is replaced.
+_RECYCLE_AT = 2
+
+
+def recommend(report: Figures, growth_bytes: int = 0) -> Figures | None:
+    """The recommendation; None where no pool of the cluster was measured."""
+    picked = {}
+    for kind in SIMPLEST_FIRST:
+        cells = [
+            c
+            for c in report["cells"]
+            if c["pool"] == kind.value and c["rates"] and _works(c, report)
+        ]
+        if cells:
+            picked[kind] = _smallest(cells, _useful(report, cells[0]))
+    if not picked:
+        return None
+    best = max(cell["items_a_second"] for cell in picked.values())
+    alike = _alike(report, list(picked.values()))
+    chosen = next(k for k in SIMPLEST_FIRST if k in picked and _rate(picked[k]) >= alike * best)
+    cell = picked.pop(chosen)
+    rival = max(picked, key=lambda kind: _rate(picked[kind]), default=None)
+    found = {
+        "pool": chosen.value,
+        "concurrency": cell["concurrency"],
+        "prefetch_multiplier": _prefetch(report["work"]["item_s"]),
+        "max_memory_per_child_kib": None,
+        "memory_bytes": _memory(report, cell),
+        "items_a_second": cell["items_a_second"],
+        "speedup": cell["speedup"],
+        **_confidence(cell, picked[rival] if rival else None, alike),
+    }
+    if chosen is PoolKind.PREFORK and growth_bytes:
+        child = (report["workers"][chosen.value]["rss_bytes"] + report["work"]["item_bytes"]) / _MIB
+        limit = 64 * max(1, math.ceil(_RECYCLE_AT * child / 64))
+        found["max_memory_per_child_kib"] = limit * 1024
+        found["memory_bytes"] = (cell["concurrency"] * limit + 64) * _MIB
+    found["reason"] = _reason(report, chosen, cell, rival, picked)
+    found["laws"] = _laws(report, cell)
+    found["command"] = " ".join(_command(found))
+    found["compose"] = _compose(found)
+    return found
+
+
+def _alike(report: Figures, cells: list[Figures]) -> float:
+    """From which share of the best on a pool counts as as good."""
+    sending_s = min((cell["overhead_s"] or 0.0 for cell in cells), default=0.0)
+    return ALIKE_WHEN_SENDING if sending_s > report["work"]["item_s"] else ALIKE
+
+
+def _memory(report: Figures, cell: Figures) -> int:
+    """What the worker will take: its processes as they are, and what its items take at once."""
+    where = report["workers"][cell["pool"]]
+    items = report["work"]["item_bytes"] * cell["concurrency"]
+    if cell["executor"] == Executor.PREFORK:
+        return int(where["parent_rss_bytes"] + where["rss_bytes"] * cell["concurrency"] + items)
+    return int(where["rss_bytes"] + items)
+
+
+def _works(cell: Figures, report: Figures) -> bool:
+    """Whether no more items fail than they do anyway."""
+    anyway = min(_failing(c, report) for c in report["cells"] if c["rates"])
+    # What is too large for a message fails on each pool alike: still say which would be best.
+    return bool(_failing(cell, report) <= anyway + 0.01 or report["work"]["too_large"])
+
+
+def _failing(cell: Figures, report: Figures) -> float:
+    return float(cell["failed"] / max(1, _count(cell, report)))
+
+
+def _count(cell: Figures, report: Figures) -> int:
+    return int(len(cell["rates"]) * cell["passes"] * report["items"])
+
+
+def _rate(cell: Figures) -> float:
+    return float(cell["items_a_second"])
+
+
+def _useful(report: Figures, cell: Figures) -> int:
+    """The size beyond which no law sees a use: the next of the ladder above the knee."""
+    most = saturation(report, cell)
+    if most is None:
+        return LADDER[-1]
+    # A little slack: a share of 0.98 on two cores must not ask for a third process.
+    needed = 0.9 * most * (report["work"]["item_s"] + (cell["overhead_s"] or 0.0))
+    return next((size for size in LADDER if size >= needed), LADDER[-1])
+
+
+def _smallest(cells: list[Figures], useful: int) -> Figures:
+    """The smallest size about as fast as the best of the useful ones."""
+    within = [c for c in cells if c["concurrency"] <= useful] or [
+        min(cells, key=lambda c: c["concurrency"])
+    ]
+    best = max(map(_rate, within))
+    alike = [c for c in within if _rate(c) >= ALIKE * best]
+    return min(alike, key=lambda c: int(c["concurrency"]))
+
+
+def _prefetch(item_s: float) -> int:
+    if item_s >= 0.015:
+        return 1
+    return 4 if item_s >= 0.002 else 16
+
+
+def _noise(cell: Figures) -> float:
+    low, high = cell["spread"]
+    return float((high - low) / 2 / _rate(cell))
+
+
+def _confidence(cell: Figures, rival: Figures | None, alike: float) -> Figures:
+    if rival is None:
+        return {"confidence": "alone", "confidence_text": "no other pool was measured"}
+    ratio = _rate(cell) / _rate(rival)
+    noise = _noise(cell) + _noise(rival)
+    other = f"{rival['pool']} at {rival['concurrency']}"
+    if ratio < 1 / alike:
+        return {
+            "confidence": "within the noise",
+            "confidence_text": (
+                f"{other} does {1 / ratio:.2f} times as much, runs differ by ±{noise / 2:.0%}: "
+                "no difference to rely on, so the simpler pool"
+            ),
+        }
+    if ratio > 1 + 2 * noise and ratio >= 1.5:
+        word = "sure"
+    elif ratio > 1 + noise:
+        word = "fairly sure"
+    else:
+        word = "unsure"
+    return {
+        "confidence": word,
+        "confidence_text": f"{ratio:.1f} times {other}, runs differ by ±{noise / 2:.0%}",
+    }
+
+
+def _reason(
+    report: Figures,
+    chosen: PoolKind,
+    cell: Figures,
+    rival: PoolKind | None,
+    others: dict[PoolKind, Figures],
+) -> str:
+    share = report["work"]["cpu_share"]
+    parts = []
+    if share is not None:
+        parts.append(
+            f"computes {share:.0%} of its time"
+            if share >= 0.5
+            else f"waits {1 - share:.0%} of its time"
+        )
+    if report["releases_gil"]:
+        parts.append("releases the GIL meanwhile")
+    done = f"{chosen.value} at {cell['concurrency']} does {_rate(cell):.1f} items a second"
+    if cell["speedup"]:
+        done += f", {cell['speedup']:.1f}× serial"
+    if rival is not None:
+        other = others[rival]
+        done += f" and {_rate(cell) / _rate(other):.1f}× of {rival.value} at {other['concurrency']}"
+        times = _memory(report, cell) / max(1, _memory(report, other))
+        done += f", in {times:.1f}× of its memory"
+    return "; ".join([*parts, done])
+
+
+def _laws(report: Figures, cell: Figures) -> list[str]:
+    """Why the curve flattens where it does."""
+    work = report["work"]
+    said = []
+    if cell.get("ceiling"):
+        each_s = work["item_s"] + (cell["overhead_s"] or 0.0)
+        said.append(
+            f"Little: {cell['concurrency']} at once, {each_s * 1e3:.1f} ms each (of them "
+            f"{(cell['overhead_s'] or 0.0) * 1e3:.1f} on the way), give {cell['concurrency'] / each_s:,.1f} items "
+            f"a second at most; computing ends at {saturation(report, cell):,.1f}; "
+            f"measured {_rate(cell):,.1f}"
+        )
+    if cell.get("amdahl_serial_share") is not None:
+        serial = cell["amdahl_serial_share"]
+        most = f"{1 / serial:.1f}×" if serial > 0.001 else "no limit in sight"
+        said.append(
+            f"Amdahl: {serial:.1%} of it did not run in parallel at {cell['concurrency']}; "
+            f"however many more: {most} at most"
+        )
+    return said
+
+
+def _command(found: Figures) -> list[str]:
+    words = [
+        *("celery", "-A", "worker", "worker", "--pool", found["pool"]),
+        *("--concurrency", str(found["concurrency"]), "--queues", found["pool"]),
+        *("--hostname", f"{found['pool']}@%h"),
+        *("--prefetch-multiplier", str(found["prefetch_multiplier"])),
+    ]
+    if found["max_memory_per_child_kib"]:
+        words += ["--max-memory-per-child", str(found["max_memory_per_child_kib"])]
+    return words
+
+
+def _compose(found: dict[str, Any]) -> str:
+    """An override for docker-compose.yml; half as much memory again as was measured."""
+    limit = 64 * math.ceil(found["memory_bytes"] * 1.5 / _MIB / 64)
+    words = "".join(f'      - "{word}"\n' for word in _command(found))
+    return (
+        f"services:\n  {found['pool']}:\n    command:\n{words}    mem_limit: {max(limit, 128)}m\n"
+    )

@@ -1,0 +1,198 @@
+"""``producer compare``: which pool, how many, for my task."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+INTERRUPTED = 130
+
+
+TourReport = Annotated[
+    Path | None, typer.Option(help="Write timelines, explanations and code as an .html page.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the laboratory's commands."""
+    app.command(
+        short_help="Find the pool and size for a task.",
+        epilog="""Examples:
+
+  producer stack -- producer compare cpu
+
+  producer compare io --report io.html
+
+  producer compare mymodule:resize --items pictures.jsonl --args '[800, 600]'
+
+  producer compare sleep --on serial,threads,gevent-pool --concurrency 4,16,100 --json -
+""",
+    )(compare)
+
+
+def compare(
+    task: Annotated[
+        str,
+        typer.Argument(help="cpu, numeric, io, file, mixed, sleep, or your own module:function."),
+    ],
+    items: Annotated[
+        str,
+        typer.Option(
+            help="How many, a range (5..20), or a file of JSON lines; an array is several arguments."
+        ),
+    ] = "",
+    args: Annotated[
+        str, typer.Option(help="More arguments after each item's own, as a JSON array.")
+    ] = "[]",
+    on: Annotated[
+        str,
+        typer.Option(
+            help="Executors: serial, process, thread, asyncio, gevent; on the cluster prefork, threads, gevent-pool.",
+        ),
+    ] = "",
+    concurrency: Annotated[
+        str,
+        typer.Option(help="How many at once, such as 1,2,8; by default until it gains nothing."),
+    ] = "",
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 3,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds that one size of one executor may take.")
+    ] = 60.0,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(help="Write it as .html, .md, .svg or .png; may be repeated."),
+    ] = None,
+    json: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the figures as JSON; - prints them.")
+    ] = None,
+) -> None:
+    """Run a task in every executor, show what each does, and say which pool to choose."""
+    import os
+
+    # What the tasks print would stand between the lines here.
+    os.environ["OUTPUT"] = "off"
+    from rich.console import Console
+
+    from producer.arguments import WrongUsage
+    from producer.laboratory import executors, showing
+    from producer.laboratory.comparing import Comparison, load_task
+    from shared.store import foreseen, store
+
+    chosen, sizes = executors.choose(on), executors.sizes(concurrency)
+    loaded = load_task(task, items, args)
+    _check_reports(report or [])
+    if json is not None and json != "-" and not Path(json).parent.is_dir():
+        raise WrongUsage(f"--json {json!r}: there is no folder {str(Path(json).parent)!r}")
+    with foreseen():
+        store().ping()
+    comparison = Comparison(loaded, chosen, sizes=sizes, rounds=rounds, within_s=timeout)
+    console = Console(stderr=True)
+    with _progress(console) as shown:
+        comparison.run(shown)
+    found = finish(comparison)
+    if json == "-":
+        from producer.printing import print_json
+
+        print_json(found)
+    else:
+        _print(found, Console(markup=False, highlight=False), showing)
+    if json not in (None, "-"):
+        from json import dumps
+
+        Path(str(json)).write_text(dumps(found, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write_reports(found, report or [])
+    if comparison.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def check_tour_report(file: Path | None) -> None:
+    """Refuse now what could not be written in the end."""
+    from producer.arguments import WrongUsage
+
+    if file is not None and file.suffix != ".html":
+        raise WrongUsage(f"--report {str(file)!r} should end in .html")
+    _check_reports([file] if file else [])
+
+
+def write_tour_report(reports: list[Any], file: Path | None) -> None:
+    """The tour as a page, where one was asked for."""
+    if file is None:
+        return
+    from producer.laboratory import tours
+    from producer.printing import say
+
+    tours.write(reports, file)
+    say(f"wrote {file}")
+
+
+def finish(comparison: Any) -> dict[str, Any]:
+    """The figures and what follows from them."""
+    from producer.laboratory import advice, figures
+
+    found = figures.summarise(comparison)
+    found["recommendation"] = advice.recommend(found, figures.growth_bytes(comparison))
+    return found
+
+
+def _print(found: dict[str, Any], console: Any, showing: Any) -> None:
+    showing.show(found, console)
+
+
+def _check_reports(files: list[Path]) -> None:
+    """Refuse now what could not be written after minutes of measuring."""
+    from producer.arguments import WrongUsage
+    from producer.laboratory import charts
+
+    for file in files:
+        if file.suffix not in charts.SUFFIXES:
+            raise WrongUsage(f"--report {str(file)!r} should end in {', '.join(charts.SUFFIXES)}")
+        if not file.parent.is_dir():
+            raise WrongUsage(f"--report {str(file)!r}: there is no folder {str(file.parent)!r}")
+    if files:
+        charts.check_installed()
+
+
+def _write_reports(found: dict[str, Any], files: list[Path]) -> None:
+    from producer.laboratory import pages
+    from producer.printing import say
+
+    for file in files:
+        for written in pages.write(found, file):
+            say(f"wrote {written}")
+
+
+def _progress(console: Any) -> Any:
+    from contextlib import contextmanager
+
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    from producer.laboratory import comparing
+    from producer.printing import say
+
+    @contextmanager
+    def shown() -> Any:
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        with bar:
+            line = bar.add_task("", total=1, left="")
+            told = ""
+
+            class Shown(comparing.Progress):
+                def say(self, what: str, done: int, total: int, left_s: float | None) -> None:
+                    nonlocal told
+                    left = f"about {left_s:.0f} s left" if left_s is not None else ""
+                    bar.update(line, description=what, completed=done, total=total, left=left)
+                    stage = what.partition(":")[0].partition(" × ")[0]
+                    if not console.is_terminal and stage != told:
+                        told = stage
+                        say(f"{stage}{', ' if left else ''}{left}")
+
+            yield Shown()
+
+    return shown()

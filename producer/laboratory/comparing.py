@@ -1,0 +1,354 @@
+"""Runs the same items in every executor, in rounds, and keeps what each item cost.
+
+pilot      each executor at 1, 2, 4 … at once, until two sizes in a row gain nothing
+round 1…n  every size that is left, in another order each time: a noisy neighbour
+           hurts all alike
+"""
+
+import importlib
+import inspect
+import json
+import math
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from producer.arguments import WrongUsage
+from producer.laboratory.executors import LADDER, Executor
+from producer.laboratory.sides import ClusterSide, LocalSide
+from shared import presence, probes, references, workloads
+from shared.errors import DaySixError
+from shared.pools import PoolKind
+
+# What one size of one executor should take, about, when the number of items is ours to choose.
+_AIM_S = 0.8
+_FEWEST_ITEMS, _MOST_ITEMS = 20, 200
+# So many items for each place: the filling and the draining at both ends weigh little then.
+_ITEMS_A_PLACE = 4
+_GAIN = 1.1
+_NOOPS = 30
+_ANSWERS_WITHIN_S = 30.0
+# What computes more than half of its time fills a core with two places.
+_PLACES_A_CORE = 4
+# All rounds together should not take longer; a size that is too dear for that is run once.
+_ROUNDS_S = 90.0
+# Beyond this share of the free memory a size is not tried.
+_MEMORY_SHARE = 0.5
+
+
+@dataclass
+class Task:
+    """What is compared: a function by name, and how its items are called."""
+
+    name: str
+    function: Callable[..., Any]
+    reference: str
+    items: list[list[Any]]  # empty: numbers, as many as fit
+    extra: list[Any] = field(default_factory=list)
+
+    def awaitable(self) -> str:
+        """The reference of what asyncio runs; empty where the function is no coroutine."""
+        other = workloads.COROUTINES.get(self.function)
+        if other is not None:
+            return references.reference(other)
+        return self.reference if inspect.iscoroutinefunction(self.function) else ""
+
+
+@dataclass
+class Cell:
+    """One executor at one size: its runs, or why there are none."""
+
+    executor: Executor
+    concurrency: int
+    passes: int = 1
+    pilot: dict[str, Any] = field(default_factory=dict)
+    pilot_rate: float = 0.0
+    pilot_s: float = 0.0
+    once: bool = False
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    skipped: str = ""
+    problem: str = ""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is to be measured (again)."""
+        return not (self.skipped or self.problem or self.once)
+
+
+class Progress:
+    """Hears how far it is; the command draws it."""
+
+    def say(self, what: str, done: int, total: int, left_s: float | None) -> None:
+        """Something begins."""
+
+
+def load_task(name: str, items: str, more: str) -> Task:
+    """The task of this name with its items; `WrongUsage` for what does not exist."""
+    function = workloads.WORKLOADS.get(name)
+    if function is None:
+        if ":" not in name:
+            raise WrongUsage(
+                f"{name!r} is neither one of {', '.join(workloads.WORKLOADS)} nor a module:function"
+            )
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        references.check_allowed(name)
+        try:
+            importlib.import_module(name.partition(":")[0])
+        except ImportError as error:
+            raise WrongUsage(f"{name!r} cannot be imported here: {error}") from None
+        function = references.resolve_function(name)
+    try:
+        extra = json.loads(more)
+    except ValueError:
+        extra = None
+    if not isinstance(extra, list):
+        raise WrongUsage(f"--args {more!r} is not a JSON array such as '[10, \"a\"]'")
+    calls = [[*item, *extra] for item in _items(items)]
+    return Task(name, function, references.reference(function), calls, extra)
+
+
+def _items(words: str) -> list[list[Any]]:
+    """The arguments of each item: of a number, a range ``5..20`` or a file of JSON lines."""
+    first, dots, last = words.partition("..")
+    if not words:
+        return []
+    if words.isdecimal() or (dots and first.isdecimal() and last.isdecimal()):
+        numbers = range(int(first), int(last) + 1) if dots else range(int(words))
+        if not numbers:
+            raise WrongUsage(f"--items {words!r} are none")
+        return [[number] for number in numbers]
+    path = Path(words)
+    if not path.is_file():
+        raise WrongUsage(
+            f"--items {words!r} is neither a number, nor a range such as 5..20, nor a file"
+        )
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.strip():
+            try:
+                value = json.loads(line)
+            except ValueError:
+                raise WrongUsage(f"{words} line {number} is not JSON: {line[:60]!r}") from None
+            # An array is several arguments, anything else is one.
+            found.append(value if isinstance(value, list) else [value])
+    if not found:
+        raise WrongUsage(f"--items {words!r} has no lines")
+    return found
+
+
+class Comparison:
+    """All runs of a task; `run` may be interrupted, `cells` then holds what there is."""
+
+    def __init__(
+        self,
+        task: Task,
+        executors: list[Executor],
+        *,
+        sizes: tuple[int, ...] = (),
+        rounds: int = 3,
+        within_s: float = 60.0,
+    ) -> None:
+        self.task = task
+        self.executors = executors
+        self.rounds = rounds
+        self.interrupted = False
+        self.cells: list[Cell] = []
+        self.noops: dict[Executor, list[float]] = {}
+        self.here = probes.surroundings()
+        self.workers: dict[str, dict[str, Any]] = {}
+        self.notes: list[str] = []
+        self.item_s = 0.0
+        self.item_bytes = 0
+        self.cpu_share = 0.0
+        self.started = time.time()
+        self.seconds = 0.0
+        self._sizes = sizes
+        self._within_s = within_s
+        self._local: dict[Executor, LocalSide] = {}
+        self._cluster: dict[Executor, ClusterSide] = {}
+
+    def run(self, progress: Progress) -> None:
+        """Pilot and rounds; Ctrl-C leaves what there is."""
+        began = time.monotonic()
+        try:
+            progress.say("looking for workers", 0, 1, None)
+            self._open()
+            progress.say("warming up", 0, 1, None)
+            self._size_items()
+            self._pilot(progress)
+            self._measure(progress)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        finally:
+            self.seconds = time.monotonic() - began
+            for side in self._local.values():
+                side.close()
+
+    def _open(self) -> None:
+        alive = {worker.pool for worker in presence.workers()}
+        for executor in self.executors:
+            if executor.kind is None:
+                self._local[executor] = LocalSide(executor)
+                if executor is Executor.ASYNCIO and not self.task.awaitable():
+                    self._skip(executor, "not a coroutine function")
+            elif executor.kind.value not in alive:
+                self._skip(executor, f"no {executor.kind.value} worker is alive")
+            else:
+                side = self._cluster[executor] = ClusterSide(executor.kind)
+                self.workers[executor.kind.value] = side.surroundings(_ANSWERS_WITHIN_S)
+        # Whatever was not asked for: one item after the other is what all is measured against.
+        self._local.setdefault(Executor.SERIAL, LocalSide(Executor.SERIAL))
+
+    def _skip(self, executor: Executor, why: str) -> None:
+        self.cells.append(Cell(executor, 1, skipped=why))
+
+    def _size_items(self) -> None:
+        """Choose how many items, unless the caller did; see what one costs."""
+        given = self.task.items
+        first = given[:3] or [[number, *self.task.extra] for number in range(3)]
+        # The first of all imports, opens, fills caches.
+        done = self._once(Executor.SERIAL, first[:1] + first, 1)
+        if "problem" in done:
+            raise DaySixError(f"{self.task.name} cannot be measured: {done['problem']}")
+        samples = done["samples"][1:]
+        self.item_s = statistics.median(s["ended"] - s["began"] for s in samples)
+        self.cpu_share = sum(s["cpu_s"] for s in samples) / sum(
+            max(s["ended"] - s["began"], 1e-9) for s in samples
+        )
+        self.item_bytes = max(s["peak"] - s["rss"][0] for s in done["samples"])
+        if not given:
+            # With its encoding: a large result may take longer than the work.
+            each_s = statistics.median(s["received"] - s["submitted"] for s in samples)
+            number = round(_AIM_S / max(each_s, 1e-6))
+            number = min(max(number, _FEWEST_ITEMS), _MOST_ITEMS)
+            self.task.items = [[index, *self.task.extra] for index in range(number)]
+
+    def _pilot(self, progress: Progress) -> None:
+        live = [e for e in self.executors if not any(c.executor is e for c in self.cells)]
+        for number, executor in enumerate(live):
+            best, without_gain = 0.0, 0
+            for size in self._ladder(executor):
+                cell = Cell(executor, size, self._passes(size))
+                self.cells.append(cell)
+                if without_gain >= 2 and not self._sizes:
+                    cell.skipped = "two sizes before it gained nothing"
+                    continue
+                if (
+                    self.cpu_share > 0.5
+                    and size > _PLACES_A_CORE * self.here["cores"]
+                    and not self._sizes
+                ):
+                    cell.skipped = f"it computes {self.cpu_share:.0%} of its time"
+                    continue
+                need = self.item_bytes * size
+                free = self.here["memory_free_bytes"]
+                if free is not None and need > free * _MEMORY_SHARE:
+                    cell.skipped = (
+                        f"would need {need / 2**30:.1f} GiB of {free / 2**30:.1f} GiB that are free"
+                    )
+                    continue
+                progress.say(f"warming up {executor.value} × {size}", number, len(live), None)
+                done = self._run(cell)
+                if not cell.wanted:
+                    without_gain += 1
+                    continue
+                rate = len(done["samples"]) / done["seconds"]
+                cell.pilot, cell.pilot_rate = done, rate
+                cell.pilot_s = done["seconds"] + done.get("startup_s", 0.0)
+                without_gain = 0 if rate > best * _GAIN else without_gain + 1
+                best = max(best, rate)
+
+    def _ladder(self, executor: Executor) -> list[int]:
+        if executor is Executor.SERIAL:
+            return [1]
+        most = presence.capacity(executor.like) if executor.like else 1
+        sizes = self._sizes or (*(size for size in LADDER if size < most), most)
+        fitting = [size for size in sizes if size <= most]
+        if len(fitting) < len(sizes):
+            self.notes.append(f"{executor.value}: the workers hold {most} at once, not more")
+        return fitting or [most]
+
+    def _passes(self, size: int) -> int:
+        """Whole passes over the items, so that all do the same work, and all places are busy."""
+        return max(1, math.ceil(_ITEMS_A_PLACE * size / len(self.task.items)))
+
+    def _spare(self) -> None:
+        """Leave dear sizes, none the best of its executor, at the one run they have had."""
+        if self._sizes:
+            return
+        best: dict[Executor, Cell] = {}
+        for cell in filter(lambda cell: cell.wanted, self.cells):
+            if cell.pilot_rate > best.setdefault(cell.executor, cell).pilot_rate:
+                best[cell.executor] = cell
+        dear = sorted(self.cells, key=lambda cell: cell.pilot_s, reverse=True)
+        for cell in dear:
+            left = sum(c.pilot_s for c in self.cells if c.wanted) * self.rounds
+            if left > _ROUNDS_S and cell.wanted and best[cell.executor] is not cell:
+                cell.once = True
+                cell.runs.append(cell.pilot)
+
+    def _measure(self, progress: Progress) -> None:
+        self._spare()
+        cells = [cell for cell in self.cells if cell.wanted]
+        executors = list(dict.fromkeys(cell.executor for cell in cells))
+        total = len(cells) * self.rounds
+        done = 0
+        for turn in range(self.rounds):
+            order = list(cells)
+            random.Random(turn).shuffle(order)
+            for executor in executors:
+                self._measure_noop(executor)
+            for index, cell in enumerate(order):
+                left = sum(c.pilot_s for c in order[index:] if c.wanted)
+                left += sum(c.pilot_s for c in cells if c.wanted) * (self.rounds - turn - 1)
+                what = (
+                    f"round {turn + 1} of {self.rounds}: {cell.executor.value} × {cell.concurrency}"
+                )
+                progress.say(what, done, total, left)
+                if cell.wanted:
+                    run = self._run(cell)
+                    if cell.wanted:
+                        cell.runs.append(run)
+                done += 1
+
+    def _measure_noop(self, executor: Executor) -> None:
+        """What a task costs beside its work: no work, one at a time."""
+        items: list[list[Any]] = [[number] for number in range(_NOOPS)]
+        if executor is Executor.ASYNCIO:
+            return  # there is no plain function to run
+        done = self._once(executor, items, 1, workloads.noop)
+        if "problem" not in done:
+            self.noops.setdefault(executor, []).append(done["seconds"] / _NOOPS)
+
+    def _run(self, cell: Cell) -> dict[str, Any]:
+        done = self._once(cell.executor, self.task.items * cell.passes, cell.concurrency)
+        cell.problem = done.get("problem", "")
+        return done
+
+    def _once(
+        self,
+        executor: Executor,
+        items: list[list[Any]],
+        size: int,
+        function: Callable[..., Any] | None = None,
+    ) -> dict[str, Any]:
+        if executor in self._cluster:
+            return self._cluster[executor].run(
+                function or self.task.function, items, size, self._within_s
+            )
+        reference = references.reference(function) if function else self.task.reference
+        if executor is Executor.ASYNCIO:
+            reference = self.task.awaitable()
+        return self._local[executor].run(reference, items, size, self._within_s)
+
+
+def worker_of(kind: PoolKind, comparison: Comparison) -> dict[str, Any]:
+    """What the workers of this kind said of themselves; this process where there are none."""
+    return comparison.workers.get(kind.value, comparison.here)

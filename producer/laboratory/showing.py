@@ -1,0 +1,138 @@
+"""A comparison on the terminal: a table with bars, what was found, what to do."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from producer.laboratory.figures import Figures
+
+_BAR_WIDTH = 12
+
+
+def show(report: Figures, console: Any) -> None:
+    """Print the whole report."""
+    console.print(heading(report))
+    for table in _tables(report):
+        console.print(table)
+    for line in left_out(report):
+        console.print(line)
+    for line in [*report["notes"], *report["findings"]]:
+        console.print(f"• {line}")
+    advice = report.get("recommendation")
+    if report["interrupted"]:
+        console.print("Interrupted: these are the figures so far.")
+    if advice is None:
+        console.print("No recommendation: no pool of the cluster was measured.")
+        return
+    console.print(f"\nRecommended: {summary(advice)}")
+    console.print(f"  because    {advice['reason']}")
+    console.print(f"  how sure   {advice['confidence']}: {advice['confidence_text']}")
+    for law in advice["laws"]:
+        console.print(f"  {law}")
+    console.print(f"  memory     about {mib(advice['memory_bytes'])}")
+    console.print(f"\n  {advice['command']}\n", soft_wrap=True)
+    console.print(advice["compose"])
+
+
+def left_out(report: Figures) -> Iterator[str]:
+    """Which executors, or sizes, were not measured, and why; not those that gained nothing."""
+    for cell in report["cells"]:
+        alone = len([c for c in report["cells"] if c["executor"] == cell["executor"]]) == 1
+        if cell["skipped"] and (alone or "GiB" in cell["skipped"]):
+            size = "" if alone else f" × {cell['concurrency']}"
+            yield f"{cell['executor']}{size}: left out, {cell['skipped']}"
+
+
+def summary(advice: Figures) -> str:
+    """Pool, size, prefetch, recycling in one line."""
+    text = f"{advice['pool']}, {advice['concurrency']} at once, prefetch multiplier {advice['prefetch_multiplier']}"
+    if advice["max_memory_per_child_kib"]:
+        text += f", children replaced at {advice['max_memory_per_child_kib'] // 1024} MiB"
+    return text
+
+
+def heading(report: Figures) -> str:
+    """What was compared, and where."""
+    machine, work = report["machine"], report["work"]
+    share = f", computing {work['cpu_share']:.0%} of it" if work["cpu_share"] is not None else ""
+    limits = [
+        f"{name} {found['cores']} cores"
+        + (f" (limit {found['cpu_limit']:g})" if found["cpu_limit"] else "")
+        + (
+            f", memory limit {mib(found['memory_limit_bytes'])}"
+            if found["memory_limit_bytes"]
+            else ""
+        )
+        for name, found in {"here": machine, **report["workers"]}.items()
+    ]
+    gil = "on" if machine["gil"] else "off"
+    return (
+        f"{report['task']}: {report['items']} items of {work['item_s'] * 1e3:.1f} ms{share}; "
+        f"{report['rounds']} rounds; Python {machine['python']}, GIL {gil}; {'; '.join(limits)}"
+    )
+
+
+def _tables(report: Figures) -> Iterator[Any]:
+    """Two tables, since one would not fit into 80 columns."""
+    from rich.table import Table
+
+    measured = [cell for cell in report["cells"] if cell["rates"]]
+    best = max((cell["items_a_second"] for cell in measured), default=1.0)
+    for columns, with_bar in ((SPEED, True), (COST, False)):
+        table = Table(pad_edge=False)
+        for number, title in enumerate(columns):
+            table.add_column(title, justify="right" if number else "left", no_wrap=True)
+        if with_bar:
+            table.add_column("")
+        for cell in measured:
+            cells = [write(cell) for write in columns.values()]
+            table.add_row(*cells, *([bar(cell["items_a_second"] / best)] if with_bar else []))
+        yield table
+
+
+def _number(name: str, places: int, times: float = 1.0) -> Callable[[Figures], str]:
+    def write(cell: Figures) -> str:
+        value = cell.get(name)
+        return "" if value is None else f"{value * times:.{places}f}"
+
+    return write
+
+
+def _latency(which: str) -> Callable[[Figures], str]:
+    return lambda cell: f"{cell['latency_s'][which] * 1e3:.0f}"
+
+
+_NAME: dict[str, Callable[[Figures], str]] = {
+    "executor": lambda cell: str(cell["executor"]),
+    "n": lambda cell: str(cell["concurrency"]),
+}
+SPEED: dict[str, Callable[[Figures], str]] = {
+    **_NAME,
+    "items/s": _number("items_a_second", 1),
+    "from…to": lambda cell: f"{cell['spread'][0]:.0f}…{cell['spread'][1]:.0f}",
+    "× serial": _number("speedup", 2),
+    "law": _number("ceiling", 0),
+    "p50": _latency("p50"),
+    "p95": _latency("p95"),
+    "p99 ms": _latency("p99"),
+}
+COST: dict[str, Callable[[Figures], str]] = {
+    **_NAME,
+    "queued": _number("queued_s", 1, 1e3),
+    "run ms": _number("running_s", 1, 1e3),
+    "task ms": _number("overhead_s", 2, 1e3),
+    "start s": _number("startup_s", 2),
+    "CPU s": _number("cpu_s", 2),
+    "MiB": _number("peak_memory_bytes", 0, 1 / 2**20),
+    "failed": lambda cell: str(cell["failed"] or ""),
+}
+
+
+def bar(share: float) -> str:
+    """A bar of eighths."""
+    eighths = round(share * _BAR_WIDTH * 8)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+def mib(size_bytes: float) -> str:
+    """Bytes for people."""
+    return f"{size_bytes / 2**20:,.0f} MiB"

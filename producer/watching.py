@@ -1,0 +1,276 @@
+"""``producer watch``: pools, queues, throughput and the last tasks, from Celery's own events.
+
+A worker's heartbeats carry how much it has done, so that the figures do not need each task's
+events: of those only so many a second are read, and the subscription rests until the next.
+However much the workers do, watching costs about the same.
+"""
+
+import contextlib
+import select
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Annotated, Any, Self
+
+import typer
+
+TICK_S = 1.0
+# Events of tasks that are read in one tick; a worker's message may hold several.
+_READ_A_TICK = 20
+_REST_TICKS = 2
+_LAST_TASKS = 200
+_HEARTBEATS_WITHIN_S = 8.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        short_help="Watch pools, queues and tasks live.",
+        epilog="""Examples:
+
+  producer watch
+
+  producer watch --once --json | jq '.workers[].tasks_a_second'
+""",
+    )(watch)
+
+
+def watch(
+    once: Annotated[bool, typer.Option("--once", help="Show it once, then end.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """Watch pools, queues, throughput and the last tasks; q ends it."""
+    from producer.arguments import WrongUsage
+    from producer.printing import print_json
+    from shared.store import foreseen
+
+    if json and not once:
+        raise WrongUsage("--json goes with --once; `producer status --watch --json` goes on and on")
+    with foreseen(), Events() as events:
+        if once:
+            events.listen_to_all()
+            shown = events.view()
+            if json:
+                print_json(shown.as_dict())
+            else:
+                from rich.console import Console
+
+                Console(markup=False, highlight=False).print(dashboard(shown, 20))
+            return
+        _live(events)
+
+
+@dataclass
+class Seen:
+    """What a worker's heartbeats said."""
+
+    name: str
+    active: int = 0
+    processed: int = 0
+    tasks_a_second: float | None = None
+    beats: int = 0
+    at: float = 0.0
+
+
+@dataclass
+class View:
+    """What there is to show at one moment."""
+
+    pools: list[Any]
+    workers: list[Seen]
+    last_tasks: list[dict[str, Any]]
+    sampled: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        workers = [
+            {key: value for key, value in asdict(seen).items() if key not in ("beats", "at")}
+            for seen in self.workers
+        ]
+        return {
+            "pools": [asdict(pool) for pool in self.pools],
+            "workers": workers,
+            "last_tasks": self.last_tasks,
+            "sampled": self.sampled,
+        }
+
+
+@dataclass
+class Events:
+    """A subscription to Celery's events."""
+
+    workers: dict[str, Seen] = field(default_factory=dict)
+    tasks: "deque[dict[str, Any]]" = field(default_factory=lambda: deque(maxlen=_LAST_TASKS))
+    names: dict[str, str] = field(default_factory=dict)
+    sampled: bool = False
+    _read: int = 0
+    _resting: int = 0  # ticks
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def __enter__(self) -> Self:
+        from shared.app import app
+        from shared.store import store
+
+        store().ping()
+        self._connection = self._stack.enter_context(app.connection_for_read())
+        self._subscribe("worker.#", self._hear_worker)
+        self._of_tasks = self._subscribe("task.#", self._hear_task)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def listen(self, seconds: float) -> None:
+        """Take in what comes for so long."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                self._connection.drain_events(timeout=left)
+            except TimeoutError:
+                return
+            if self._read >= _READ_A_TICK and not self._resting:
+                self._resting, self.sampled = _REST_TICKS, True
+                # The channel as a whole: what is still on its way to it goes with it.
+                self._of_tasks.close()
+
+    def tick(self) -> None:
+        """A new second begins: after a rest, read about tasks again."""
+        self._read = 0
+        if not self._resting:
+            self.sampled = False
+            return
+        self._resting -= 1
+        if not self._resting:
+            self._of_tasks = self._subscribe("task.#", self._hear_task)
+
+    def listen_to_all(self) -> None:
+        """Listen until each worker that is alive has had two heartbeats, or for a while."""
+        from shared import presence
+
+        alive = {worker.name for worker in presence.workers()}
+        deadline = time.monotonic() + _HEARTBEATS_WITHIN_S
+        while time.monotonic() < deadline and not all(
+            name in self.workers and self.workers[name].beats >= 2 for name in alive
+        ):
+            self.listen(0.25)
+
+    def view(self) -> View:
+        """What there is to show now."""
+        from producer import status
+
+        now = time.time()
+        alive = [seen for seen in self.workers.values() if now - seen.at < 10]
+        workers = sorted(alive, key=lambda seen: seen.name)
+        return View(status.read(), workers, list(self.tasks)[::-1], self.sampled)
+
+    def _subscribe(self, routing_key: str, heard: Callable[[Any], None]) -> Any:
+        """A channel of its own: kombu delivers to one queue of an exchange in each."""
+        from kombu import Consumer
+
+        from shared.app import app
+
+        channel = self._connection.channel()
+        receiver = app.events.Receiver(
+            channel, handlers={"*": heard}, routing_key=routing_key, app=app
+        )
+        for consumer in receiver.get_consumers(partial(Consumer, channel), channel):
+            consumer.consume()
+        return channel
+
+    def _hear_worker(self, event: dict[str, Any]) -> None:
+        if event["type"] == "worker-offline":
+            self.workers.pop(event["hostname"], None)
+        elif event["type"] == "worker-heartbeat":
+            seen = self.workers.setdefault(event["hostname"], Seen(event["hostname"]))
+            passed = event["timestamp"] - seen.at
+            if seen.beats and passed > 0:
+                seen.tasks_a_second = round((event["processed"] - seen.processed) / passed, 1)
+            seen.active, seen.processed = event["active"], event["processed"]
+            seen.at = event["timestamp"]
+            seen.beats += 1
+
+    def _hear_task(self, event: dict[str, Any]) -> None:
+        self._read += 1
+        kind = event["type"]
+        if kind == "task-received":
+            self.names[event["uuid"]] = event["name"]
+            while len(self.names) > _LAST_TASKS * 5:
+                self.names.pop(next(iter(self.names)))
+        elif kind in ("task-succeeded", "task-failed"):
+            name = self.names.pop(event["uuid"], "")
+            if name or not self.sampled:
+                self.tasks.append(
+                    {
+                        "id": event["uuid"],
+                        "task": name,
+                        "worker": event["hostname"],
+                        "state": kind.removeprefix("task-"),
+                        "seconds": round(event.get("runtime", 0.0), 3),
+                        "at": event["timestamp"],
+                    }
+                )
+
+
+def dashboard(view: View, lines: int) -> Any:
+    """The view for a terminal, so many lines of tasks at most."""
+    from rich.console import Group
+    from rich.table import Table
+
+    from producer import status
+
+    workers = Table("worker")
+    for title in ("running", "tasks/s", "taken in all"):
+        workers.add_column(title, justify="right")
+    for seen in view.workers:
+        rate = "" if seen.tasks_a_second is None else f"{seen.tasks_a_second:,.1f}"
+        workers.add_row(seen.name, f"{seen.active:,}", rate, f"{seen.processed:,}")
+    tasks = Table("last tasks" + (" (a sample)" if view.sampled else ""), "worker", "state")
+    tasks.add_column("seconds", justify="right")
+    for task in view.last_tasks[:lines]:
+        tasks.add_row(
+            task["task"] or task["id"], task["worker"], task["state"], f"{task['seconds']:.3f}"
+        )
+    return Group(status.table(view.pools), workers, tasks)
+
+
+def _live(events: Events) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    from producer.arguments import WrongUsage
+
+    console = Console()
+    if not console.is_terminal:
+        raise WrongUsage("there is no terminal to show it on; --once shows it once")
+    with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            view = events.view()
+            # Two tables above, with their frames; the size is read anew, it may have changed.
+            taken = len(view.pools) + len(view.workers) + 14
+            live.update(dashboard(view, max(0, console.size.height - taken)), refresh=True)
+            end = time.monotonic() + TICK_S
+            while time.monotonic() < end:
+                if pressed() in ("q", "Q"):
+                    return
+                events.listen(min(0.25, max(0.0, end - time.monotonic())))
+            events.tick()
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[Callable[[], str]]:
+    """Read single keys, as long as it lasts, without waiting for one."""
+    if not sys.stdin.isatty():
+        yield lambda: ""
+        return
+    import termios
+    import tty
+
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        tty.setcbreak(sys.stdin)
+        yield lambda: sys.stdin.read(1) if select.select([sys.stdin], [], [], 0)[0] else ""
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
