@@ -6,6 +6,7 @@ cluster, and the same check reads what both print.
 
 import ast
 import asyncio
+import contextlib
 import itertools
 import os
 import pty
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
