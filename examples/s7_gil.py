@@ -10,8 +10,8 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 WORKERS = 2
 BELOW = 250_000
-ROUNDS = 3
-PARTS = 8
+ROUNDS = 5
+PARTS = 6
 
 
 def count_primes(below):
