@@ -1,6 +1,8 @@
 """What all tests share: no setting of the caller's environment reaches them."""
 
 import os
+import shutil
+import sys
 
 import pytest
 
@@ -29,3 +31,21 @@ def forget_settings():
     app.conf.update(configuration())
     app._after_fork()
     app.control._after_fork()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless browser."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        unavailable(f"none of {', '.join(names)} is on the PATH")
+    with playwright.sync_playwright() as player:
+        # Chromium's own sandbox needs a user that is not root.
+        root = sys.platform != "win32" and os.geteuid() == 0
+        browser = player.chromium.launch(
+            executable_path=path, args=["--no-sandbox"] if root else []
+        )
+        yield browser
+        browser.close()

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from pathlib import Path
@@ -149,21 +148,3 @@ def reach_containers_through_published_ports():
     patch.setattr(pytest_docker_tools.wrappers.container, "tests_inside_container", lambda: False)
     yield
     patch.undo()
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """A headless browser."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        unavailable(f"none of {', '.join(names)} is on the PATH")
-    with playwright.sync_playwright() as player:
-        # Chromium's own sandbox needs a user that is not root.
-        root = sys.platform != "win32" and os.geteuid() == 0
-        browser = player.chromium.launch(
-            executable_path=path, args=["--no-sandbox"] if root else []
-        )
-        yield browser
-        browser.close()
