@@ -9,7 +9,10 @@ INTERRUPTED = 130
 
 
 TourReport = Annotated[
-    Path | None, typer.Option(help="Write timelines, explanations and code as an .html page.")
+    Path | None,
+    typer.Option(
+        help="Write timelines and explanations as an .html page, or as .md with pictures."
+    ),
 ]
 
 
@@ -109,8 +112,8 @@ def check_tour_report(file: Path | None) -> None:
     """Refuse now what could not be written in the end."""
     from producer.arguments import WrongUsage
 
-    if file is not None and file.suffix != ".html":
-        raise WrongUsage(f"--report {str(file)!r} should end in .html")
+    if file is not None and file.suffix not in (".html", ".md"):
+        raise WrongUsage(f"--report {str(file)!r} should end in .html or .md")
     _check_reports([file] if file else [])
 
 

@@ -45,9 +45,9 @@ def write(report: Figures, file: Path) -> list[Path]:
         file.write_bytes(charts.picture(report, file.suffix[1:]))
         return [file]
     pictures = []
-    for name in charts.CHARTS:
+    for name, (draw, _) in charts.CHARTS.items():
         picture = file.with_name(f"{file.stem}-{name}.svg")
-        picture.write_bytes(charts.single(name, report))
+        picture.write_bytes(charts.single(name, draw, report))
         pictures.append(picture)
     file.write_text(markdown(report, pictures), encoding="utf-8")
     return [file, *pictures]

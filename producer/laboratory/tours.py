@@ -90,8 +90,27 @@ def bars(heard: Heard) -> list[Bar]:
 
 
 def write(reports: list[tour.Report], file: Path) -> None:
-    """The tour as one page that asks for nothing."""
-    file.write_text(pages.page("producer tour", _body(reports)), encoding="utf-8")
+    """The tour as one page that asks for nothing, or as Markdown with a picture for each row."""
+    if file.suffix == ".html":
+        file.write_text(pages.page("producer tour", _body(reports)), encoding="utf-8")
+        return
+    pictures = []
+    for report in reports:
+        picture = file.with_name(f"{file.stem}-{report.row}.svg")
+        picture.write_bytes(charts.single(report.row, _draw(report), {}))
+        pictures.append(picture)
+    file.write_text("\n".join(_markdown(reports, pictures)) + "\n", encoding="utf-8")
+
+
+def _markdown(reports: list[tour.Report], pictures: list[Path]) -> Iterator[str]:
+    yield "# producer tour\n"
+    for report, picture in zip(reports, pictures, strict=True):
+        state = "ok" if report.ok else f"FAILED: {report.problem}"
+        found = f" {report.found}." if report.found else ""
+        yield f"## {report.row}: {report.shows}\n"
+        yield f"{EXPLAINED[report.row]}\n"
+        yield f"Local {report.local_s:.1f} s, cluster {report.cluster_s:.1f} s, {state}.{found}\n"
+        yield f"![{report.row}, local beside cluster]({picture.name})\n"
 
 
 def _body(reports: list[tour.Report]) -> Iterator[str]:

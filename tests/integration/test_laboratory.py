@@ -1,9 +1,13 @@
 """`producer compare` and `producer tour --report` on real workers, and their pages in a browser."""
 
 import json
+import os
+import pty
 import re
+import select
 import signal
 import subprocess
+import termios
 
 import pytest
 
@@ -211,6 +215,14 @@ def test_five_lanes_for_a_pool_of_five(pages):
     assert 10 <= len(set(re.findall(r">pid (\d+)<", text))) <= 13
 
 
+def test_the_tour_comes_as_markdown_with_a_picture_of_each_row(stack, tmp_path):
+    done = producer("tour", "--row", "S6", f"--report={tmp_path / 'tour.md'}")
+
+    assert done.returncode == 0, done.stderr
+    assert "![S6, local beside cluster](tour-S6.svg)" in (tmp_path / "tour.md").read_text()
+    assert "<svg" in (tmp_path / "tour-S6.svg").read_text()
+
+
 def test_watch_once_counts_what_the_workers_did(stack):
     assert producer("send", "sleep", "0", "--count", "5", "--wait").returncode == 0
     shown = json.loads(producer("watch", "--once", "--json").stdout)
@@ -225,3 +237,26 @@ def test_watch_without_a_terminal_to_draw_on_says_so(stack):
 
     assert done.returncode == 2
     assert "--json goes with --once" in done.stderr
+
+
+def test_watch_ends_with_q_and_leaves_the_terminal_as_it_was(stack):
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    process = subprocess.Popen(
+        [*PRODUCER, "watch"], stdin=theirs, stdout=theirs, env={**os.environ, "TERM": "xterm"}
+    )
+    shown = b""
+    try:
+        while b"threads@" not in shown:
+            assert select.select([ours], [], [], 30)[0], shown
+            shown += os.read(ours, 65536)
+        os.write(ours, b"q")
+        status = process.wait(10)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert status == 0
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)
