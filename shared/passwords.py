@@ -11,6 +11,7 @@ password into a log, an argument or an environment variable.
 # ruff: noqa: T201 - a command line of its own
 
 import getpass
+import hashlib
 import os
 import secrets
 import sys
@@ -19,21 +20,50 @@ from pathlib import Path
 from shared.errors import SettingsError
 from shared.settings import current, read_secret
 
-# What `redis-server` reads: its own password, in the words of its configuration.
+# What `redis-server` reads: its users, in the words of its configuration.
 REDIS_CONF = "redis.conf"
+# Nobody administers Redis over the network: no CONFIG, FLUSHALL, KEYS, DEBUG, MONITOR, ACL …;
+# kombu loads its scripts.
+_COMMANDS = "+@all -@admin -@dangerous -function -script +script|load +script|exists"
+# Each user of Redis: the folder of its password, beside that of Redis itself, and what it may do.
+# A producer's locks, queues and managers have names of their own: no list of keys could hold them.
+_USERS = {
+    "worker": ("worker", f"~* &* {_COMMANDS}"),
+    "producer": ("producer", f"~* &* {_COMMANDS}"),
+    # Reads everything that it shows; writes what remote control and its answers need, no queue.
+    "flower": (
+        "flower-redis",
+        "%R~* ~_kombu.* ~*celeryev* ~*pidbox* ~unacked* ~owners* ~buried ~taken:* &* " + _COMMANDS,
+    ),
+}
 _USAGE = "usage: python -m shared.passwords [show | set flower]"
 
 
 def make() -> list[Path]:
     """Make what is missing; the files that were made."""
     redis_file, flower_file = _path("REDIS_PASSWORD_FILE"), _path("FLOWER_PASSWORD_FILE")
-    made = [path for path in (redis_file, flower_file) if not path.exists()]
+    folders = redis_file.parent.parent
+    files = {name: folders / folder / redis_file.name for name, (folder, _) in _USERS.items()}
+    made = [path for path in (redis_file, flower_file, *files.values()) if not path.exists()]
     for path in made:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         _write(path, secrets.token_urlsafe(32))
-    # Made anew at each start, so that the two can never differ.
-    password = read_secret("REDIS_PASSWORD_FILE", redis_file)
-    _write(redis_file.with_name(REDIS_CONF), f"requirepass {password}")
+    # Made anew at each start, so that the two can never differ. Redis itself keeps one password,
+    # of the user that its health check is; of the others it has the hashes.
+    lines = [
+        "user default reset",
+        f"user health reset on #{_hash(redis_file)} +ping",
+        *(
+            f"user {name} reset on #{_hash(files[name])} {rules}"
+            for name, (_, rules) in _USERS.items()
+        ),
+    ]
+    _write(redis_file.with_name(REDIS_CONF), "\n".join(lines))
     return made
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(read_secret("REDIS_PASSWORD_FILE", path).encode()).hexdigest()
 
 
 def set_flower(password: str) -> None:

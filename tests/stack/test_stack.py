@@ -141,20 +141,74 @@ def test_a_browser_sees_three_workers_and_each_task_under_its_own_name(stack, lo
 
 
 def test_no_password_is_in_an_argument_an_environment_or_a_log(stack, login):
-    redis_password = stack("exec", "-T", "redis", "cat", "/run/passwords/redis/password").strip()
+    file = "/run/passwords/redis/password"
+    # Each has its own there.
+    passwords = {
+        stack("exec", "-T", service, "cat", file).strip()
+        for service in ("redis", "gevent", "flower")
+    }
+    passwords.add(stack.python(f"print(open({file!r}).read())").strip())
     everything = run("docker", "inspect", *stack.containers())
     everything += stack("logs", "--no-color")
     arguments = "for p in /proc/[0-9]*; do cat $p/cmdline $p/environ 2>/dev/null; done"
     for service in LASTING:
         everything += stack("exec", "-T", service, "sh", "-c", arguments)
 
-    assert len(redis_password) > 30
-    assert redis_password not in everything
+    assert len(passwords) == 4
+    assert all(len(password) > 30 and password not in everything for password in passwords)
     assert login[1] not in everything
 
 
-def test_redis_wants_the_password(stack):
+def test_redis_wants_a_password(stack):
     assert "NOAUTH" in stack("exec", "-T", "redis", "redis-cli", "ping")
+
+
+ADMINISTRATION = [
+    "FLUSHALL",
+    "FLUSHDB",
+    "CONFIG GET *",
+    "KEYS *",
+    "SHUTDOWN NOSAVE",
+    "MONITOR",
+    "ACL LIST",
+    "CLIENT KILL TYPE normal",
+    "REPLICAOF NO ONE",
+    "MODULE LIST",
+    "SCRIPT FLUSH",
+    "FUNCTION FLUSH",
+]
+TRY = """
+import redis
+from shared.store import store
+for command in {commands!r}:
+    try:
+        print(command, store().execute_command(*command.split()))
+    except redis.exceptions.NoPermissionError:
+        print(command, "refused")
+"""
+
+
+@pytest.mark.parametrize("service", ["gevent", "flower", "producer"])
+def test_no_service_may_administer_redis(stack, service):
+    assert try_commands(stack, service, ADMINISTRATION) == [
+        f"{command} refused" for command in ADMINISTRATION
+    ]
+
+
+def test_flower_reads_queues_and_writes_none(stack):
+    assert try_commands(stack, "flower", ["LLEN prefork", "LPUSH prefork x", "DEL counts"]) == [
+        "LLEN prefork 0",
+        "LPUSH prefork x refused",
+        "DEL counts refused",
+    ]
+
+
+def try_commands(stack, service, commands):
+    """What Redis says to a service's own user."""
+    script = TRY.format(commands=commands)
+    if service == "producer":
+        return stack.python(script).splitlines()
+    return stack("exec", "-T", service, "python", "-c", script).splitlines()
 
 
 def test_redis_is_on_one_network_that_has_no_way_out(stack):
