@@ -30,11 +30,12 @@ chaos: ## kill workers, Redis and connections, and account for every task; about
 	@$(PYTHON) tools/setup.py dev
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
-lint: ## check style and types
+lint: ## check style, types and known holes of what is installed
 	@$(PYTHON) tools/setup.py dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@$(BIN)/python tools/audit.py requirements/local.txt
 
 up: ## start the full service in containers
 	docker compose up --detach --wait --build
