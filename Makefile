@@ -7,8 +7,9 @@ PYTHON ?= $(shell for needs in ', venv, ensurepip' ''; do \
 BIN := .venv/bin
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
+BENCH_ARGS ?=
 
-.PHONY: help demo test test-cpython chaos lint up lock
+.PHONY: help demo test test-cpython chaos bench lint up lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +30,10 @@ test-cpython: ## run CPython's own tests on our queues, locks and the like
 chaos: ## kill workers, Redis and connections, and account for every task; about an hour
 	@$(PYTHON) tools/setup.py dev
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+bench: ## measure speed beside other queues; about an hour, or five minutes: make bench QUICK=1
+	@$(PYTHON) tools/setup.py dev
+	@$(BIN)/python -m bench --made $(if $(QUICK),--scale quick) $(BENCH_ARGS)
 
 lint: ## check style, types and known holes of what is installed
 	@$(PYTHON) tools/setup.py dev

@@ -1,0 +1,132 @@
+"""One system's client, in its own environment: does what it is told on stdin, line by line.
+
+``python -m bench.driver MODULE``. Each line is a JSON object with ``do``; each answer is one
+too, in the file that BENCH_ANSWERS names.
+"""
+
+import asyncio
+import importlib
+import inspect
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+POLL_S = 0.01
+
+
+class Driver:
+    """A system's module, its functions called the way they are written."""
+
+    def __init__(self, module: Any, runner: asyncio.Runner) -> None:
+        self.module = module
+        self.runner = runner
+        if hasattr(module, "start"):
+            self.run(module.start)
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What the function returns, or its coroutine."""
+        value = function(*args)
+        return self.runner.run(value) if inspect.iscoroutine(value) else value
+
+    def enqueue(self, count: int) -> dict[str, Any]:
+        """Seconds that this many single calls took."""
+        return self._timed(self.module.enqueue, count)
+
+    def enqueue_bulk(self, count: int) -> dict[str, Any]:
+        """Seconds that one call for this many took."""
+        return self._timed(self.module.enqueue_bulk, count)
+
+    def gather(self, count: int) -> dict[str, Any]:
+        """Seconds until all results were there; an error if one is wrong."""
+        started = time.perf_counter()
+        found = self.run(self.module.gather, count)
+        seconds = time.perf_counter() - started
+        if found != list(range(count)):
+            raise ValueError("results are missing, wrong or out of order")
+        return {"seconds": seconds}
+
+    def calls(self, callers: int, each: int) -> dict[str, Any]:
+        """Seconds that each call took, with so many callers at once."""
+        if inspect.iscoroutinefunction(self.module.call):
+            return {"latencies": self.runner.run(self._calls_async(callers, each))}
+        latencies: list[float] = []
+
+        def caller() -> None:
+            for number in range(each):
+                started = time.perf_counter()
+                self._check(number, self.module.call(number))
+                latencies.append(time.perf_counter() - started)
+
+        threads = [threading.Thread(target=caller) for _ in range(callers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if len(latencies) != callers * each:
+            raise ValueError("a call failed")
+        return {"latencies": latencies}
+
+    async def _calls_async(self, callers: int, each: int) -> list[float]:
+        latencies = []
+
+        async def caller() -> None:
+            for number in range(each):
+                started = time.perf_counter()
+                self._check(number, await self.module.call(number))
+                latencies.append(time.perf_counter() - started)
+
+        await asyncio.gather(*(caller() for _ in range(callers)))
+        return latencies
+
+    def _check(self, sent: int, got: Any) -> None:
+        if got != sent:
+            raise ValueError(f"sent {sent}, got back {got!r}")
+
+    def settled(self, within_s: float) -> dict[str, Any]:
+        """Wait until nothing is queued or being run."""
+        deadline = time.monotonic() + within_s
+        while left := self.run(self.module.left):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{left} tasks are left after {within_s:g} s")
+            time.sleep(POLL_S)
+        return {}
+
+    def worker(self, form: str) -> dict[str, Any]:
+        """The commands that start a worker of a form."""
+        return {"commands": self.module.worker(form)}
+
+    def _timed(self, function: Callable[[int], Any], count: int) -> dict[str, Any]:
+        cpu, started = time.process_time(), time.perf_counter()
+        self.run(function, count)
+        return {
+            "seconds": time.perf_counter() - started,
+            "cpu": time.process_time() - cpu,
+        }
+
+
+def main() -> None:
+    """Answer until stdin ends."""
+    # Not stdout, where a library may print.
+    answers = open(os.environ["BENCH_ANSWERS"], "w", encoding="utf-8")  # noqa: SIM115
+    with asyncio.Runner() as runner:
+        driver = Driver(importlib.import_module(f"bench.systems.{sys.argv[1]}"), runner)
+        print(json.dumps({"ready": True}), file=answers, flush=True)
+        for line in sys.stdin:
+            request = json.loads(line)
+            try:
+                answer = getattr(driver, request.pop("do"))(**request)
+            except Exception as error:
+                traceback.print_exc()
+                answer = {"error": f"{type(error).__name__}: {error}"}
+            print(json.dumps(answer), file=answers, flush=True)
+    # What a library still has open (pools, readers) is no concern of the bench.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

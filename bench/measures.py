@@ -1,0 +1,167 @@
+"""What is measured, and how: each part of a round is one session of one system."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from bench.sessions import Session
+from bench.systems import SIZES, Form, System
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure: its name, its unit, and whether more of it is better."""
+
+    key: str
+    title: str
+    unit: str
+    more_is_better: bool = False
+
+
+MEASURES = (
+    Measure("enqueue", "enqueue, individually", "tasks/s", more_is_better=True),
+    Measure("enqueue_bulk", "enqueue, in bulk", "tasks/s", more_is_better=True),
+    Measure("drain_threads", "drain, 10 threads", "tasks/s", more_is_better=True),
+    Measure("drain_processes", "drain, 2 processes", "tasks/s", more_is_better=True),
+    Measure("drain_greenlets", "drain, 100 greenlets", "tasks/s", more_is_better=True),
+    Measure("cpu_threads", "worker's processor time, 10 threads", "ms/task"),
+    Measure("cpu_processes", "worker's processor time, 2 processes", "ms/task"),
+    Measure("cpu_greenlets", "worker's processor time, 100 greenlets", "ms/task"),
+    Measure("call_p50", "round trip, one caller, median", "ms"),
+    Measure("call_p99", "round trip, one caller, 99 %", "ms"),
+    Measure("calls_p50", "round trip, 50 callers, median", "ms"),
+    Measure("calls_p99", "round trip, 50 callers, 99 %", "ms"),
+    Measure("gather", "fan-out and fan-in of results", "tasks/s", more_is_better=True),
+    Measure("commands", "Redis commands, one call with result", "per task"),
+    Measure("bytes", "Redis traffic, one call with result", "bytes/task"),
+    Measure("redis_cpu", "Redis' processor time, drain", "ms/task"),
+    Measure("queued", "Redis memory of a queued task", "bytes"),
+    Measure("start", "start until the first task ran", "s"),
+    Measure("memory_threads", "memory of a worker, 10 threads", "MB"),
+    Measure("memory_processes", "memory of a worker, 2 processes", "MB"),
+    Measure("memory_greenlets", "memory of a worker, 100 greenlets", "MB"),
+    Measure("idle_cpu", "idle worker, processor time", "ms/s"),
+    Measure("idle_commands", "idle worker, Redis commands", "per s"),
+)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything."""
+
+    enqueue: int
+    drain: int
+    calls: int
+    calls_each: int  # of 50 callers
+    gather: int
+    idle_s: float
+    rounds: int
+
+
+FULL = Scale(
+    enqueue=5_000, drain=10_000, calls=500, calls_each=40, gather=2_000, idle_s=10, rounds=5
+)
+QUICK = Scale(enqueue=500, drain=1_000, calls=100, calls_each=4, gather=500, idle_s=2, rounds=3)
+TINY = Scale(enqueue=50, drain=100, calls=10, calls_each=1, gather=50, idle_s=0.2, rounds=1)
+CALLERS = 50
+# The clock starts when this share of the tasks has run: what a worker loads at first is not
+# what a task costs.
+WARM_UP = 0.1
+
+Figures = Iterator[tuple[str, float]]
+
+
+def drain(form: Form, system: System, scale: Scale) -> Figures:
+    """Fill a queue, then have one worker empty it."""
+    with Session(system) as session:
+        if not session.tell("worker", form=form)["commands"]:
+            return
+        before = session.redis_numbers()
+        filled = scale.drain
+        if form is Form.THREADS:
+            # The first publishing opens connections.
+            session.tell("enqueue", count=10)
+            for key in ("enqueue", "enqueue_bulk"):
+                yield key, scale.enqueue / session.tell(key, count=scale.enqueue)["seconds"]
+            filled = 10 + 2 * scale.enqueue
+            more = scale.drain - filled
+            if more > 0:
+                session.tell("enqueue_bulk", count=more)
+                filled += more
+            memory = session.redis_numbers()["memory"] - before["memory"]
+            yield "queued", memory / filled
+        else:
+            session.tell("enqueue_bulk", count=filled)
+
+        started = session.start_worker(form)
+        first = session.wait_until_ran(1)
+        if form is Form.THREADS:
+            yield "start", first - started
+        began = session.wait_until_ran(int(filled * WARM_UP))
+        done, cpu = session.ran, session.worker_cpu_s()
+        redis_cpu = session.redis_numbers()["cpu"]
+        session.wait_until_ran(filled)
+        ended = session.settle()
+        count = filled - done
+        yield f"drain_{form}", count / (ended - began)
+        yield f"cpu_{form}", (session.worker_cpu_s() - cpu) / count * 1000
+        if form is Form.THREADS:
+            yield "redis_cpu", (session.redis_numbers()["cpu"] - redis_cpu) / count * 1000
+        yield f"memory_{form}", session.worker_memory_bytes() / 1e6
+
+
+def calls(system: System, scale: Scale) -> Figures:
+    """Call and wait, alone and among others; then let the worker stand idle."""
+    with Session(system, results=True) as session:
+        session.start_worker(Form.THREADS)
+        session.tell("calls", callers=1, each=20)
+        latencies = session.tell("calls", callers=1, each=scale.calls)["latencies"]
+        yield from _quantiles("call", latencies)
+        session.tell("calls", callers=CALLERS, each=1)
+        latencies = session.tell("calls", callers=CALLERS, each=scale.calls_each)["latencies"]
+        yield from _quantiles("calls", latencies)
+
+        before = session.redis_numbers()
+        yield "gather", scale.gather / session.tell("gather", count=scale.gather)["seconds"]
+        after = session.redis_numbers()
+        for key in ("commands", "bytes"):
+            yield key, (after[key] - before[key]) / scale.gather
+
+        session.settle()
+        cpu, before = session.worker_cpu_s(), session.redis_numbers()
+        time.sleep(scale.idle_s)
+        yield "idle_cpu", (session.worker_cpu_s() - cpu) / scale.idle_s * 1000
+        commands = session.redis_numbers()["commands"] - before["commands"]
+        yield "idle_commands", commands / scale.idle_s
+
+
+def _quantiles(key: str, latencies: list[float]) -> Figures:
+    cuts = statistics.quantiles(latencies, n=100, method="inclusive")
+    yield f"{key}_p50", cuts[49] * 1000
+    yield f"{key}_p99", cuts[98] * 1000
+
+
+Part = Callable[[System, Scale], Figures]
+
+
+def parts() -> dict[str, Part]:
+    """The parts of a round, by name."""
+
+    def drain_of(form: Form) -> Part:
+        return lambda system, scale: drain(form, system, scale)
+
+    return {**{f"drain {form}": drain_of(form) for form in SIZES}, "calls": calls}
+
+
+def order(names: list[str], rounds: int, parts: list[str]) -> Iterator[tuple[int, str, str]]:
+    """Round, part and system of each session.
+
+    The systems follow one another in each part, so that whatever else the machine does hurts
+    all alike; each round begins with another one.
+    """
+    for number in range(rounds):
+        turn = number % len(names)
+        for part in parts:
+            for name in names[turn:] + names[:turn]:
+                yield number, part, name
