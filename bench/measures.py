@@ -101,8 +101,8 @@ def drain(form: Form, system: System, scale: Scale) -> Figures:
         began = session.wait_until_ran(int(filled * WARM_UP))
         done, cpu = session.ran, session.worker_cpu_s()
         redis_cpu = session.redis_numbers()["cpu"]
-        session.wait_until_ran(filled)
-        ended = session.settle()
+        ended = session.wait_until_ran(filled)
+        session.settle()
         count = filled - done
         yield f"drain_{form}", count / (ended - began)
         yield f"cpu_{form}", (session.worker_cpu_s() - cpu) / count * 1000
@@ -115,6 +115,9 @@ def calls(system: System, scale: Scale) -> Figures:
     """Call and wait, alone and among others; then let the worker stand idle."""
     with Session(system, results=True) as session:
         session.start_worker(Form.THREADS)
+        session.tell("enqueue", count=1)
+        session.wait_until_ran(1)
+        session.settle()
         session.tell("calls", callers=1, each=20)
         latencies = session.tell("calls", callers=1, each=scale.calls)["latencies"]
         yield from _quantiles("call", latencies)

@@ -107,9 +107,10 @@ SYSTEMS = {
             "rq",
             "rq",
             "recorded as failed after its timeout, and not run again by itself",
-            "`worker-pool`; `enqueue_many` for bulk; results not kept where none are asked for",
+            "`worker-pool` of `SimpleWorker`s, which do not fork for each task; `enqueue_many` for "
+            "bulk; results not kept where none are asked for",
             environment="rq",
-            forms=((Form.THREADS, "10 processes"), (Form.PROCESSES, "2 `SimpleWorker`s")),
+            forms=((Form.THREADS, "10 processes"),),
         ),
         System(
             "arq",
@@ -124,8 +125,8 @@ SYSTEMS = {
             "saq",
             "saq",
             "recorded as active; aborted by a sweep each minute, run again only with `retries`",
-            "`gather` for bulk; results not kept where none are asked for; one subscription "
-            "held open",
+            "results polled each ms; `gather` for bulk, `map` for fan-out; results not kept where "
+            "none are asked for",
             environment="saq",
             forms=((Form.THREADS, "10 coroutines"), *_COROUTINES),
         ),
