@@ -1,0 +1,188 @@
+"""The bench's own arithmetic: medians, ratios, who is ahead, the order of the sessions."""
+
+import ast
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from bench import charts, measures, reports
+from bench.figures import Results, Sample, summarise
+from bench.measures import MEASURES, Measure
+from bench.systems import OURS, SYSTEMS, Form
+
+RATE = next(measure for measure in MEASURES if measure.key == "enqueue")
+LATENCY = next(measure for measure in MEASURES if measure.key == "call_p50")
+ABOUT = {
+    "command": "make bench",
+    "date": "2026-01-01",
+    "rounds": 3,
+    "machine": {
+        "cores": 2,
+        "processor": "a processor",
+        "system": "a system",
+        "python": "3.13.0",
+        "redis": "Redis v=8",
+        "load": 0.5,
+    },
+    "versions": {"celery": {"celery": "5.7.0"}},
+    "failures": ["celery, calls, round 1: its worker ended"],
+}
+
+
+def results(measure, **values):
+    """One sample for each system, round and value; an underscore stands for a hyphen."""
+    return Results(
+        [
+            Sample(name.replace("_", "-"), measure.key, number, value)
+            for name, rounds in values.items()
+            for number, value in enumerate(rounds)
+            if value is not None
+        ]
+    )
+
+
+def test_a_summary_is_the_median_with_its_extremes():
+    summary = summarise([5.0, 1.0, 2.0])
+
+    assert (summary.median, summary.least, summary.greatest, summary.count) == (2.0, 1.0, 5.0, 3)
+    assert summary.spread == 1.0
+    assert summarise([]) is None
+
+
+def test_a_ratio_compares_within_each_round_and_not_across_them():
+    # The machine was ten times slower in the second round, for both.
+    found = results(RATE, day_six=[200.0, 20.0, 200.0], celery=[100.0, 10.0, 100.0])
+
+    ratio = found.ratio(RATE, OURS, "celery")
+
+    assert (ratio.least, ratio.median, ratio.greatest) == (2.0, 2.0, 2.0)
+
+
+def test_where_less_is_better_the_smaller_one_is_ahead():
+    found = results(LATENCY, day_six=[2.0], celery=[6.0])
+
+    assert found.ratio(LATENCY, OURS, "celery").median == 3.0
+    assert found.verdict(LATENCY, OURS, "celery") == "ours"
+
+
+def test_a_round_that_lacks_one_of_the_two_does_not_count():
+    found = results(RATE, day_six=[100.0, None, 300.0], celery=[100.0, 100.0, None])
+
+    assert found.ratio(RATE, OURS, "celery").count == 1
+
+
+def test_nothing_is_compared_with_zero():
+    found = results(LATENCY, day_six=[1.0], celery=[0.0])
+
+    assert found.ratio(LATENCY, OURS, "celery") is None
+    assert found.verdict(LATENCY, OURS, "celery") == ""
+
+
+@pytest.mark.parametrize(
+    ("theirs", "verdict"),
+    [([50.0, 90.0], "ours"), ([50.0, 110.0], "level"), ([110.0] * 2, "theirs")],
+)
+def test_somebody_is_ahead_only_where_all_rounds_agree(theirs, verdict):
+    found = results(RATE, day_six=[100.0, 100.0], celery=theirs)
+
+    assert found.verdict(RATE, OURS, "celery") == verdict
+
+
+def test_the_systems_follow_one_another_and_take_turns_at_being_first():
+    order = list(measures.order(["a", "b", "c"], 2, ["x", "y"]))
+
+    assert [(part, name) for _, part, name in order] == [
+        *(("x", name) for name in "abc"),
+        *(("y", name) for name in "abc"),
+        *(("x", name) for name in "bca"),
+        *(("y", name) for name in "bca"),
+    ]
+    assert [number for number, _, _ in order] == [0] * 6 + [1] * 6
+
+
+def test_the_tables_have_a_dash_where_a_system_has_no_figure():
+    found = Results(
+        [
+            Sample(OURS, RATE.key, 0, 1234.0),
+            Sample("celery", RATE.key, 0, 617.0),
+            Sample(OURS, LATENCY.key, 0, 2.5),
+        ]
+    )
+
+    assert reports.figures(found) == [
+        ["", "unit", OURS, "celery"],
+        [RATE.title, "tasks/s", "1,234", "617"],
+        [LATENCY.title, "ms", "2.50", "–"],
+    ]
+    assert reports.ratios(found) == [["", "celery"], [RATE.title, "2.00"]]
+
+
+def test_what_another_system_wins_is_said():
+    found = Results(
+        [
+            *(Sample(OURS, RATE.key, number, 100.0) for number in range(2)),
+            *(Sample("huey", RATE.key, number, 300.0) for number in range(2)),
+            *(Sample(OURS, LATENCY.key, number, 1.0) for number in range(2)),
+            *(Sample("huey", LATENCY.key, number, 0.5 + number) for number in range(2)),
+        ]
+    )
+
+    assert reports.winners(found) == [
+        f"- **huey**: {RATE.title}. Too close to tell: {LATENCY.title}."
+    ]
+
+
+def test_a_report_is_written_and_read_back(tmp_path):
+    found = results(RATE, day_six=[100.0, 120.0, 110.0], celery=[50.0, 50.0, 60.0])
+
+    reports.write(tmp_path, found, ABOUT)
+
+    text = (tmp_path / "bench.md").read_text(encoding="utf-8")
+    assert f"| {RATE.title} | tasks/s | 110 ±9 % | 50.0 ±10 % |" in text
+    assert f"| {RATE.title} | **2.00** (1.83–2.40) |" in text
+    assert SYSTEMS["celery"].durability in text
+    assert ABOUT["failures"][0] in text
+    again, about = reports.read(tmp_path / "bench.json")
+    assert again.samples == found.samples
+    assert about == ABOUT
+    assert json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))["rounds"] == 3
+
+
+def test_the_chart_is_well_formed_and_has_a_bar_for_each_ratio():
+    found = results(RATE, day_six=[100.0, 120.0], celery=[50.0, 50.0], huey=[400.0, 500.0])
+
+    chart = ET.fromstring(charts.ratios(found, OURS))
+
+    labels = [element.text for element in chart.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"celery", "huey", "2.2×", "0.2×"} <= set(labels)
+
+
+@pytest.mark.parametrize("system", SYSTEMS.values(), ids=lambda system: system.name)
+def test_each_system_has_its_functions_and_its_lock(system):
+    bench = Path(measures.__file__).parent
+
+    module = ast.parse((bench / "systems" / f"{system.module}.py").read_text(encoding="utf-8"))
+
+    defined = {
+        node.name
+        for node in module.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert {"enqueue", "enqueue_bulk", "call", "gather", "left", "worker"} <= defined
+    if system.environment:
+        lock = (bench / "requirements" / f"{system.environment}.txt").read_text(encoding="utf-8")
+        pinned = [line for line in lock.splitlines() if line[:1].isalpha()]
+        assert pinned
+        assert all("==" in line for line in pinned)
+        assert lock.count("--hash=sha256:") >= len(pinned)
+
+
+def test_every_measure_has_a_part_that_can_find_it():
+    keys = {measure.key for measure in MEASURES}
+
+    assert len(keys) == len(MEASURES)
+    assert {f"drain_{form}" for form in Form} < keys
+    assert set(charts.SHOWN) < keys
+    assert isinstance(RATE, Measure)
