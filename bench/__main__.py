@@ -18,7 +18,7 @@ from rich.table import Table
 from bench import environments, measures, reports
 from bench.figures import Results, Sample
 from bench.sessions import Failed
-from bench.systems import OURS, SYSTEMS
+from bench.systems import BEFORE, OURS, SYSTEMS, add_checkout
 from producer.stack import StackFailed, _redis_server
 
 SCALES = {"full": measures.FULL, "quick": measures.QUICK, "tiny": measures.TINY}
@@ -33,6 +33,9 @@ def main() -> int:
         reports.write(arguments.out, results, read)
         _print(results)
         return 0
+    if arguments.against:
+        add_checkout(arguments.against.resolve())
+        arguments.systems.append(BEFORE)
     scale = SCALES[arguments.scale]
     rounds = arguments.rounds or scale.rounds
     parts = measures.parts()
@@ -92,6 +95,9 @@ def _parse() -> argparse.Namespace:
         default=list(measures.parts()),
         help=f"comma-separated, of {', '.join(measures.parts())}",
     )
+    parser.add_argument(
+        "--against", type=_checkout, help="compare ours with itself in that other checkout too"
+    )
     parser.add_argument("--out", type=Path, default=Path(".bench"), help="folder (%(default)s)")
     parser.add_argument("--report", type=Path, help="measure nothing, report that bench.json")
     parser.add_argument("--made", action="store_true", help=argparse.SUPPRESS)
@@ -102,6 +108,12 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
     return int(text)
+
+
+def _checkout(text: str) -> Path:
+    if not Path(text, "bench", "driver.py").is_file():
+        raise argparse.ArgumentTypeError(f"{text!r} is no checkout that has bench/")
+    return Path(text)
 
 
 def _some(known: list[str]) -> Any:

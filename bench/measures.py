@@ -25,6 +25,8 @@ MEASURES = (
     Measure("drain_threads", "drain, 10 threads", "tasks/s", more_is_better=True),
     Measure("drain_processes", "drain, 2 processes", "tasks/s", more_is_better=True),
     Measure("drain_greenlets", "drain, 100 greenlets", "tasks/s", more_is_better=True),
+    Measure("cpu_enqueue", "client's processor time, individually", "ms/task"),
+    Measure("cpu_enqueue_bulk", "client's processor time, in bulk", "ms/task"),
     Measure("cpu_threads", "worker's processor time, 10 threads", "ms/task"),
     Measure("cpu_processes", "worker's processor time, 2 processes", "ms/task"),
     Measure("cpu_greenlets", "worker's processor time, 100 greenlets", "ms/task"),
@@ -33,6 +35,7 @@ MEASURES = (
     Measure("calls_p50", "round trip, 50 callers, median", "ms"),
     Measure("calls_p99", "round trip, 50 callers, 99 %", "ms"),
     Measure("gather", "fan-out and fan-in of results", "tasks/s", more_is_better=True),
+    Measure("cpu_gather", "processor time of both sides, fan-out and fan-in", "ms/task"),
     Measure("commands", "Redis commands, one call with result", "per task"),
     Measure("bytes", "Redis traffic, one call with result", "bytes/task"),
     Measure("redis_cpu", "Redis' processor time, drain", "ms/task"),
@@ -62,7 +65,7 @@ class Scale:
 FULL = Scale(
     enqueue=5_000, drain=10_000, calls=500, calls_each=40, gather=2_000, idle_s=10, rounds=5
 )
-QUICK = Scale(enqueue=500, drain=1_000, calls=100, calls_each=4, gather=500, idle_s=2, rounds=3)
+QUICK = Scale(enqueue=500, drain=1_000, calls=100, calls_each=4, gather=500, idle_s=2, rounds=2)
 TINY = Scale(enqueue=50, drain=100, calls=10, calls_each=1, gather=50, idle_s=0.2, rounds=1)
 CALLERS = 50
 # The clock starts when this share of the tasks has run: what a worker loads at first is not
@@ -83,7 +86,9 @@ def drain(form: Form, system: System, scale: Scale) -> Figures:
             # The first publishing opens connections.
             session.tell("enqueue", count=10)
             for key in ("enqueue", "enqueue_bulk"):
-                yield key, scale.enqueue / session.tell(key, count=scale.enqueue)["seconds"]
+                answer = session.tell(key, count=scale.enqueue)
+                yield key, scale.enqueue / answer["seconds"]
+                yield f"cpu_{key}", answer["cpu"] / scale.enqueue * 1000
             filled = 10 + 2 * scale.enqueue
             more = scale.drain - filled
             if more > 0:
@@ -125,8 +130,11 @@ def calls(system: System, scale: Scale) -> Figures:
         latencies = session.tell("calls", callers=CALLERS, each=scale.calls_each)["latencies"]
         yield from _quantiles("calls", latencies)
 
-        before = session.redis_numbers()
-        yield "gather", scale.gather / session.tell("gather", count=scale.gather)["seconds"]
+        before, cpu = session.redis_numbers(), session.worker_cpu_s()
+        answer = session.tell("gather", count=scale.gather)
+        yield "gather", scale.gather / answer["seconds"]
+        cpu = session.worker_cpu_s() - cpu + answer["cpu"]
+        yield "cpu_gather", cpu / scale.gather * 1000
         after = session.redis_numbers()
         for key in ("commands", "bytes"):
             yield key, (after[key] - before[key]) / scale.gather

@@ -13,7 +13,6 @@ from typing import Any, Self
 import psutil
 import redis
 
-from bench.environments import ROOT
 from bench.systems import System
 from producer.children import Children
 from producer.stack import _free_ports, _redis_server
@@ -159,7 +158,8 @@ class Session:
         inherited = {name: value for name, value in os.environ.items() if "CELERY" not in name}
         return {
             **inherited,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(self.system.root),
+            "PYTHONSAFEPATH": "1",
             "REDIS_URL": self.url,
             "TASK_MODULES": "bench",
             "BENCH_REDIS": self.url,
@@ -180,6 +180,7 @@ class Session:
                 stdin=subprocess.PIPE if given or answers else subprocess.DEVNULL,
                 output=log,
                 environment=environment,
+                folder=self.system.root,
             )
         if given and process.stdin is not None:
             with process.stdin as pipe:

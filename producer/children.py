@@ -47,8 +47,12 @@ class Children:
         stdin: int | None = None,
         output: IO[bytes] | None = None,
         environment: dict[str, str],
+        folder: Path | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a process; in a session of its own, no Ctrl-C of the terminal reaches it."""
+        """Start a process; in a session of its own, no Ctrl-C of the terminal reaches it.
+
+        It starts in `folder`, else where this process is.
+        """
         what = b"group %d" if own_session else b"process %d"
         process = subprocess.Popen(
             command,
@@ -57,6 +61,7 @@ class Children:
             stderr=subprocess.STDOUT if output else None,
             env={**environment, MARK: str(self.folder)},
             start_new_session=own_session,
+            cwd=folder,
             # Between its fork and its exec the child names itself: whatever happens to this
             # process meanwhile, the janitor knows. The pipe closes when the program begins.
             preexec_fn=lambda: self._tell(what % os.getpid()),  # noqa: PLW1509

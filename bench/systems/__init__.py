@@ -11,6 +11,7 @@ A module is imported by the interpreter of the system's own environment alone. I
 be coroutines.
 """
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -40,6 +41,7 @@ class System:
     setup: str  # beside its defaults
     environment: str | None = None  # None: this interpreter's own
     variant: str = ""
+    root: Path = environments.ROOT  # the checkout whose code is run
     # What a form is where the system has none of that name.
     forms: tuple[tuple[Form, str], ...] = ()
 
@@ -51,6 +53,7 @@ class System:
 
 
 OURS = "day-six"
+BEFORE = "before"
 _COROUTINES = ((Form.GREENLETS, "100 coroutines"),)
 
 SYSTEMS = {
@@ -132,3 +135,9 @@ SYSTEMS = {
         ),
     )
 }
+
+
+def add_checkout(root: Path) -> None:
+    """Have ours of another checkout compared too, under the name ``before``."""
+    ours = SYSTEMS[OURS]
+    SYSTEMS[BEFORE] = dataclasses.replace(ours, name=BEFORE, root=root, setup=f"as in {root.name}")
