@@ -32,7 +32,12 @@ class Messages(AMQP):
     Connection = Connection
 
 
-app = Celery("day-six", set_as_current=True, amqp=f"{__name__}:{Messages.__name__}")
+app = Celery(
+    "day-six",
+    set_as_current=True,
+    amqp=f"{__name__}:{Messages.__name__}",
+    events="shared.events:Events",
+)
 
 
 def configuration() -> dict[str, Any]:
@@ -93,9 +98,8 @@ def configuration() -> dict[str, Any]:
         "redis_socket_keepalive": True,
         "redis_backend_health_check_interval": 25,
         "task_track_started": True,
-        # For Flower.
+        # For Flower; see `shared.events`. That a task was sent shows in its queue's length.
         "worker_send_task_events": True,
-        "task_send_sent_event": True,
     }
 
 

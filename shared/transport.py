@@ -18,9 +18,10 @@ from typing import Any
 from kombu.log import get_logger
 from kombu.transport import redis as base
 from kombu.transport import virtual
-from kombu.utils.json import loads
+from kombu.utils.json import dumps, loads
 
 from shared import dead, taken
+from shared.events import listeners
 from shared.settings import current
 
 logger = get_logger(__name__)
@@ -29,6 +30,8 @@ logger = get_logger(__name__)
 _OVERHEAD = 1.5
 _AT_ONCE = 100
 _RESTORE_EVERY_S = 30.0
+# Celery's `event_exchange`.
+_EVENTS = "celeryev"
 
 
 class QoS(base.QoS):
@@ -200,6 +203,15 @@ class Channel(base.Channel):
             logger.debug("not a message: %r", error)
             return None
         return message
+
+    def _put_fanout(self, exchange: str, message: Any, routing_key: str, **kwargs: Any) -> None:
+        """Kombu's, and a note of whether anybody received an event."""
+        if exchange != _EVENTS:
+            super()._put_fanout(exchange, message, routing_key, **kwargs)
+            return
+        with self.conn_or_acquire() as client:
+            topics = self._get_publish_topics(exchange, routing_key)
+            listeners.note(sum(client.publish(topic, dumps(message)) for topic in topics))
 
     def _restore(self, message: Any, leftmost: bool = False) -> None:
         if taken.parse_tag(message.delivery_tag):
