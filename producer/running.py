@@ -42,6 +42,9 @@ def run(script: str, words: list[str]) -> None:
         # The terminal's Ctrl-C would have reached local processes too.
         process.end_children()
         raise
+    if process.failure() is not None:
+        # Said already; locally, a child could not be lost without its parent.
+        raise SystemExit(1)
 
 
 def _allow(path: Path) -> None:

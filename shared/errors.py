@@ -6,6 +6,7 @@ pool, ``multiprocessing.ProcessError``) that one is raised instead.
     DaySixError
     ├── SettingsError
     ├── BrokerUnavailable
+    │   ├── BrokerGone
     │   └── BrokerRefused
     ├── QueueFull
     ├── NotPortable
@@ -24,6 +25,7 @@ producer as its ``args``.
 """
 
 __all__ = [
+    "BrokerGone",
     "BrokerRefused",
     "BrokerUnavailable",
     "CodeDiffers",
@@ -71,6 +73,10 @@ class BrokerUnavailable(DaySixError):
             f"Redis at {self.address} does not answer ({self.reason}); "
             "start it (docker compose up, or producer stack) or set REDIS_URL"
         )
+
+
+class BrokerGone(BrokerUnavailable, ConnectionError):
+    """Raised when Redis has been away for so long that nobody waits for it any more."""
 
 
 class BrokerRefused(BrokerUnavailable):

@@ -95,13 +95,15 @@ def _short(value: Any) -> str:
     return str(saferepr(value, app.amqp.argsrepr_maxsize))
 
 
-def push(queue: str, messages: Sequence[bytes], *, limit: int = 0) -> int:
+def push(queue: str, messages: Sequence[bytes], *, limit: int = 0, mark: str = "") -> int:
     """Put messages on a queue, in order; how many fitted under the limit (0: all).
 
-    Raises `BrokerUnavailable` when Redis does not answer.
+    Raises `BrokerUnavailable` when Redis does not answer. Who then pushes again with the same
+    `mark` does not push twice.
     """
     if not messages:
         return 0
     with foreseen():
-        pushed: Any = store().eval(_PUSH, 2, queue, f"pushed:{uuid.uuid4().hex}", limit, *messages)
+        key = f"pushed:{mark or uuid.uuid4().hex}"
+        pushed: Any = store().eval(_PUSH, 2, queue, key, limit, *messages)
     return int(pushed)

@@ -23,9 +23,9 @@ import redis
 from redis import exceptions as redis_exceptions
 
 from shared import output, taken
-from shared.errors import BrokerRefused, BrokerUnavailable, RepliesLost
+from shared.errors import BrokerRefused, RepliesLost
 from shared.settings import Settings, current
-from shared.store import REFUSALS, connect, first_line, foreseen, store
+from shared.store import REFUSALS, Absence, connect, foreseen, store
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +173,8 @@ class Inbox:
         return str(position.decode())
 
     def _read_forever(self) -> None:
-        renewed_at = heard_at = time.monotonic()
+        renewed_at = time.monotonic()
+        absence = Absence(self._settings)
         while not self._closed:
             try:
                 pipe = self._redis.pipeline(transaction=False)
@@ -187,7 +188,7 @@ class Inbox:
                     block=int(self._block_s * 1000),
                 )
                 answers = pipe.execute()
-                heard_at = time.monotonic()
+                absence.end()
                 if renew:
                     renewed_at = time.monotonic()
                     if not answers[1]:
@@ -201,10 +202,8 @@ class Inbox:
             except redis.RedisError as error:
                 if not self._closed:
                     logger.debug("the reply stream waits for Redis: %s", error)
-                    if time.monotonic() - heard_at > self._settings.reply_lease_s:
-                        # The stream has not outlived this.
-                        address = self._settings.redis_address
-                        self._fail_all(BrokerUnavailable(address, first_line(error)))
+                    if (gone := absence.note(error)) is not None:
+                        self._fail_all(gone)
                     time.sleep(_PAUSE_S)
 
     def _deliver(self, answer: Any) -> None:

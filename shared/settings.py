@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     )
     reply_lease_s: Seconds = Field(
         60.0,
-        description="seconds that a silent client's reply stream stays in Redis, and that a client waits for a Redis that is gone",
+        description="seconds that a silent client's reply stream stays in Redis",
     )
     handle_lease_s: Seconds = Field(
         60.0,
@@ -97,6 +97,10 @@ class Settings(BaseSettings):
     redis_timeout_s: Seconds = Field(
         5.0,
         description="seconds that Redis may take to answer before the connection counts as lost",
+    )
+    redis_gone_s: Seconds = Field(
+        120.0,
+        description="seconds that Redis may be away before whoever waits for a result is told that it is gone",
     )
     fetch_url: str = Field(
         "http://127.0.0.1:8000/slow", description="what the `fetch` task gets when no URL is given"

@@ -1,6 +1,7 @@
 """Our own connection to Redis, beside kombu's: replies, queue lengths, publishing."""
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -10,7 +11,7 @@ from redis import exceptions as redis_exceptions
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from shared.errors import BrokerRefused, BrokerUnavailable
+from shared.errors import BrokerGone, BrokerRefused, BrokerUnavailable
 from shared.settings import Settings, current
 
 REFUSALS = (redis.AuthenticationError, redis_exceptions.NoPermissionError)
@@ -68,6 +69,30 @@ def foreseen(settings: Settings | None = None) -> Iterator[None]:
         # WRONGPASS, NOPERM, OOM, MISCONF …: Redis' own first line says it best.
         address = (settings or current()).redis_address
         raise BrokerRefused(address, first_line(error)) from error
+
+
+class Absence:
+    """How long Redis has been away, as one thread sees it that waits for it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._since: float | None = None
+
+    def end(self) -> None:
+        """Redis has answered."""
+        self._since = None
+
+    def note(self, error: Exception) -> BrokerGone | None:
+        """Note a failure; the error for all who wait, `REDIS_GONE_S` after the first one."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+        if now - self._since < self._settings.redis_gone_s:
+            return None
+        reason = error.reason if isinstance(error, BrokerUnavailable) else first_line(error)
+        return BrokerGone(
+            self._settings.redis_address, f"for {now - self._since:.0f} s now: {reason}"
+        )
 
 
 # Redis' own words are long, and name its protocol instead of what to do.

@@ -31,10 +31,10 @@ from typing import Any, Self
 from shared import calls, codec, context, presence, publishing, results
 from shared.app import app
 from shared.calls import Mode, Outcome
-from shared.errors import TaskWithdrawn
+from shared.errors import BrokerGone, BrokerRefused, BrokerUnavailable, TaskWithdrawn
 from shared.pools import PoolKind
 from shared.settings import current
-from shared.store import foreseen, store
+from shared.store import Absence, foreseen, store
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ Callback = Callable[[Any], Any] | None
 _RUN, _CLOSE, _TERMINATE = "RUN", "CLOSE", "TERMINATE"
 # Chunks pushed in one round trip, at most; a larger batch would delay the first of them.
 _BATCH = 200
+_PAUSE_S = 0.2
 
 
 def warn_of_recycling(name: str, stacklevel: int) -> None:
@@ -206,17 +207,7 @@ class Pool:
         """Withdraw what is queued, stop what runs, take no more calls."""
         with self._changed:
             self._state = _TERMINATE
-            abandoned = list(self._out)
-            jobs = {id(job): job for job, _, _ in self._out.values()}
-            jobs.update((id(job), job) for job in self._jobs)
-            self._out.clear()
-            self._jobs.clear()
-            self._changed.notify_all()
-        for call_id in abandoned:
-            self._inbox.forget(call_id)
-        for job in jobs.values():
-            job.result._fail(self._reason_to_end(job))
-        if abandoned:
+        if abandoned := self._abandon(self._reason_to_end):
             # A thread cannot be ended from outside: there, only what has not begun is stopped.
             app.control.revoke(abandoned, terminate=self._kind is not PoolKind.THREADS)
 
@@ -362,12 +353,30 @@ class Pool:
                 self._inbox.expect(call_id, self._receiver(call_id), name=chunk.function)
                 messages[call_id] = message
         try:
-            publishing.push(self._kind.value, list(messages.values()))
+            self._push_patiently(messages)
         except Exception as error:
             # Whatever went wrong, whoever waits for these chunks is told.
             for call_id in messages:
                 self._inbox.forget(call_id)
                 self._receive(call_id, error)
+
+    def _push_patiently(self, messages: dict[str, bytes]) -> None:
+        """Put the messages on the queue; while Redis is away, try again."""
+        absence = Absence(current())
+        mark = uuid.uuid4().hex
+        while True:
+            try:
+                publishing.push(self._kind.value, list(messages.values()), mark=mark)
+                return
+            except BrokerRefused:
+                raise
+            except BrokerUnavailable as error:
+                if (gone := absence.note(error)) is not None:
+                    raise gone from error
+            with self._changed:
+                if not any(call_id in self._out for call_id in messages):
+                    return  # nobody waits for them any more
+                self._changed.wait(_PAUSE_S)
 
     def _withdraw(self, call_id: str, message: bytes) -> bool:
         """Take back a call that no worker has taken yet; whether that was so."""
@@ -407,6 +416,9 @@ class Pool:
             self._changed.notify_all()
         try:
             self._hand_over(job, first, items, reply)
+            if isinstance(reply, BrokerGone):
+                # Nothing else that was accepted will be sent, or answered.
+                self._abandon(lambda job: reply)
         finally:
             with self._changed:
                 self._arriving -= 1
@@ -425,6 +437,21 @@ class Pool:
                 self._broken = self._broken or outcomes[0].error()
             self.terminate()
         job.result._receive(first, items, outcomes)
+
+    def _abandon(self, reason: "Callable[[_Job], BaseException]") -> list[str]:
+        """Fail all that has no outcome yet; the ids of the calls that are out."""
+        with self._changed:
+            out = list(self._out)
+            jobs = {id(job): job for job, _, _ in self._out.values()}
+            jobs.update((id(job), job) for job in self._jobs)
+            self._out.clear()
+            self._jobs.clear()
+            self._changed.notify_all()
+        for call_id in out:
+            self._inbox.forget(call_id)
+        for job in jobs.values():
+            job.result._fail(reason(job))
+        return out
 
 
 def _feed(ref: "weakref.ref[Pool]", changed: threading.Condition) -> None:

@@ -295,7 +295,7 @@ class _Remote:
 
     def _on_reply(self, reply: bytes | Exception) -> None:
         if isinstance(reply, Exception):
-            print(f"{self._process.name}: {reply}", file=sys.stderr)
+            _say_once(reply)
             self._finish(1)
             return
         outcome = calls.decode_outcomes(reply)[0]
@@ -339,6 +339,22 @@ class _Remote:
                 f"a task cannot start a process on {self._kind.value}: every place is taken, "
                 "and one that waits for it would never end; start more workers or choose another kind"
             )
+
+
+_failure: Exception | None = None
+
+
+def failure() -> Exception | None:
+    """Why nobody knows any more what became of processes, if that is so."""
+    return _failure
+
+
+def _say_once(error: Exception) -> None:
+    """One line for all the processes that the same failure cut off."""
+    global _failure  # noqa: PLW0603 - one inbox a process, one failure
+    if error is not _failure:
+        _failure = error
+        print(error, file=sys.stderr)
 
 
 class _Here:

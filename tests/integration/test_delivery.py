@@ -1,11 +1,7 @@
 """Connections are cut in the middle of work, and every result still arrives, once."""
 
-import os
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -13,10 +9,8 @@ import pytest
 from shared.multiprocessing import Pool
 from shared.pools import PoolKind
 from shared.store import store
-from tests.chaos.network import Network
 from tests.integration import functions as f
 
-ROOT = Path(__file__).resolve().parents[2]
 LONG_S = 60
 CUTS = 5
 
@@ -88,47 +82,3 @@ def test_a_result_that_comes_while_the_client_is_cut_off_is_not_lost(stack, kind
             cut_own_connections(server)
 
         assert waiting.get(LONG_S) == 0.5
-
-
-def test_a_script_ends_with_one_line_when_redis_is_gone_for_good(stack, tmp_path):
-    script = tmp_path / "waits.py"
-    script.write_text(
-        "from multiprocessing import Pool\n"
-        "import time\n"
-        "if __name__ == '__main__':\n"
-        "    with Pool(1) as pool:\n"
-        "        waiting = pool.apply_async(time.sleep, (60,))\n"
-        "        print('sent', flush=True)\n"
-        "        waiting.get()\n"
-    )
-    port = int(stack.redis_url.partition("@")[2].partition(":")[2].partition("/")[0])
-    network = Network(port)
-    environment = {
-        **os.environ,
-        "REDIS_URL": stack.redis_url.replace(f":{port}", f":{network.port}"),
-        "REPLY_LEASE_S": "2",
-        "REDIS_TIMEOUT_S": "1",
-        "TASK_MODULES": "time,waits",
-        "PYTHONPATH": str(tmp_path),
-    }
-    command = [sys.executable, "-m", "producer", "run", str(script)]
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout.readline() == "sent\n"
-        network.cut()
-        _, trouble = process.communicate(timeout=LONG_S)
-    finally:
-        process.kill()
-        process.communicate()
-        network.close()
-
-    assert process.returncode == 1
-    assert len(trouble.splitlines()) == 1, trouble
-    assert "does not answer" in trouble
