@@ -1,5 +1,6 @@
 """Twelve kinds of work whose best pool is known beforehand: for `bench.truth`."""
 
+import ctypes
 import hashlib
 import time
 
@@ -9,75 +10,73 @@ WAIT_S = 0.25
 _LARGE = bytes(8 * 1024 * 1024)
 
 
-def _compute(seconds):
+def _compute(seconds: float) -> None:
     """Hold the GIL for so much processor time, whatever else the machine does."""
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         sum(range(200))
 
 
-def _compute_in_c(seconds):
+def _compute_in_c(seconds: float) -> None:
     """The same without the GIL."""
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         hashlib.sha256(_LARGE[: 1024 * 1024])
 
 
-def _mix(share, item_s=ITEM_S):
+def _mix(share: float, item_s: float = ITEM_S) -> None:
     _compute(item_s * share)
     time.sleep(item_s * (1 - share))
 
 
-def computes_all(item):
+def computes_all(item: int) -> None:
     _mix(1.0)
 
 
-def computes_nine_tenths(item):
+def computes_nine_tenths(item: int) -> None:
     _mix(0.9)
 
 
-def computes_three_quarters(item):
+def computes_three_quarters(item: int) -> None:
     _mix(0.75)
 
 
-def computes_half(item):
+def computes_half(item: int) -> None:
     _mix(0.5)
 
 
-def computes_a_third(item):
+def computes_a_third(item: int) -> None:
     _mix(0.33)
 
 
-def computes_a_fiftieth(item):
+def computes_a_fiftieth(item: int) -> None:
     _mix(0.02, WAIT_S)
 
 
-def waits(item):
+def waits(item: int) -> None:
     time.sleep(WAIT_S)
 
 
-def waits_long(item):
+def waits_long(item: int) -> None:
     time.sleep(0.4)
 
 
-def waits_in_c(item):
+def waits_in_c(item: int) -> None:
     """Waits where gevent cannot see it."""
-    import ctypes
-
     ctypes.CDLL(None).usleep(int(WAIT_S * 1e6))
 
 
-def computes_in_c(item):
+def computes_in_c(item: int) -> None:
     _compute_in_c(ITEM_S)
 
 
-def waits_with_memory(item):
+def waits_with_memory(item: int) -> int:
     held = bytearray(b"x" * (4 * 1024 * 1024))
     time.sleep(WAIT_S)
     return len(held)
 
 
-def computes_with_memory(item):
+def computes_with_memory(item: int) -> int:
     held = bytearray(b"x" * (4 * 1024 * 1024))
     _compute(ITEM_S)
     return len(held)

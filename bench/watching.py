@@ -17,7 +17,7 @@ import psutil
 from shared.app import app
 
 
-def report_tasks(rate, grouped, stop, sent):
+def report_tasks(rate: float, grouped: bool, stop: threading.Event, sent: list[float]) -> None:
     """Send the three events of each task, as a worker does, in groups or one by one."""
     with app.connection_for_write() as connection:
         dispatcher = app.events.Dispatcher(connection, hostname="busy@here")
@@ -33,14 +33,14 @@ def report_tasks(rate, grouped, stop, sent):
         sent.append(number / (time.time() - started))
 
 
-def read_for(terminal, seconds):
+def read_for(terminal: int, seconds: float) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         if select.select([terminal], [], [], left)[0]:
             os.read(terminal, 65536)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.watching", description=__doc__)
     parser.add_argument("--rate", type=float, default=1000, help="tasks a second (%(default)s)")
     parser.add_argument("--seconds", type=float, default=15, help="how long (%(default)s)")
@@ -55,7 +55,8 @@ def main():
         stderr=theirs,
         env=environment,
     )
-    stop, sent = threading.Event(), []
+    stop = threading.Event()
+    sent: list[float] = []
     sender = threading.Thread(
         target=report_tasks, args=(arguments.rate, not arguments.one_by_one, stop, sent)
     )
