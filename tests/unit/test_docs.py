@@ -50,7 +50,16 @@ def test_each_command_has_help_with_examples(info):
 
 
 @pytest.mark.parametrize(
-    "document", ["docs/architecture.md", "docs/service.md", "docs/reliability.md", "README.md"]
+    "document",
+    [
+        "docs/architecture.md",
+        "docs/service.md",
+        "docs/reliability.md",
+        "docs/tutorial.md",
+        "docs/pools.md",
+        "README.md",
+        "README.zh-CN.md",
+    ],
 )
 def test_a_document_names_only_files_that_exist(document):
     text = (ROOT / document).read_text(encoding="utf-8")
@@ -67,3 +76,27 @@ def test_the_readme_starts_with_one_sentence_and_two_commands():
     commands = [line for line in first_screen if line.startswith("    $ ")]
     assert "make demo" in commands[0]
     assert "docker compose up" in commands[1]
+
+
+def headings(text):
+    return [len(marks) for marks in re.findall(r"^(#+) ", text, re.MULTILINE)]
+
+
+def commands(text):
+    """The indented lines without their comments, which are in the reader's language."""
+    lines = re.findall(r"^    (\S.*)$", text.partition("\n## ")[2], re.MULTILINE)
+    return [re.split(r" +# |  +", line.strip())[0] for line in lines]
+
+
+def first_cells(text):
+    """What stands in backquotes in the first column of each table, row by row."""
+    rows = re.findall(r"^\| ([^|]*) \|", text, re.MULTILINE)
+    return [sorted(re.findall(r"`[^`]+`", row)) for row in rows]
+
+
+@pytest.mark.parametrize("part", [headings, commands, first_cells])
+def test_the_chinese_readme_keeps_step(part):
+    chinese = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+
+    assert part(README)
+    assert part(chinese) == part(README)
