@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 
 import pytest
@@ -12,6 +13,10 @@ from shared.settings import Settings
 
 for name in Settings.model_fields:
     os.environ.pop(name.upper(), None)
+
+
+# Started in the background of a shell, all of this would ignore the Ctrl-C that tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def unavailable(reason):
