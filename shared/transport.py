@@ -159,6 +159,16 @@ class Channel(base.Channel):
             return True
         raise Empty
 
+    def hear(self) -> None:
+        """Take note of what Redis says while nothing was asked: a change to a list, or the end."""
+        connection = self.client.connection
+        try:
+            if connection.can_read(timeout=0):
+                connection.read_response(push_request=True)
+        except self.connection_errors:
+            # The next take connects again.
+            connection.disconnect()
+
     def _deliver_all(self, answer: list[list[Any]]) -> None:
         owner = taken.owner()
         if self._under != owner.name:
@@ -279,6 +289,13 @@ class Poller(base.MultiChannelPoller):
         if fileno == self._woken:
             return self._on_wake()
         return super().handle_event(fileno, event)
+
+    def on_readable(self, fileno: int) -> Any:
+        """Kombu's; where no take is under way, there is no answer to wait for."""
+        channel, kind = self._fd_to_chan.get(fileno, (None, None))
+        if kind == "BRPOP" and not channel._in_poll:
+            return channel.hear()
+        return super().on_readable(fileno)
 
     def maybe_restore_messages(self) -> None:
         """Return what plain workers left behind; they wait for an hour, so this can wait too."""

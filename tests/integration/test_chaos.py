@@ -163,3 +163,18 @@ def test_messages_of_a_higher_priority_are_taken_first_and_wake_a_worker():
 
         bench.send(1, queue=f"{QUEUE}\x06\x163")
         wait_until(lambda: bench.done() == 2, 2, "the task on a list of another priority")
+
+
+@pytest.mark.parametrize("pool", ["prefork", "gevent"])
+def test_news_that_comes_while_nothing_was_asked_costs_no_connection(pool):
+    with Bench() as bench:
+        worker = bench.worker(pool, 2)
+        bench.send(1)
+        wait_until(bench.done, 30, "a first task")
+        # At about the pace at which they are done: it is full and idle by turns.
+        for _ in range(1_500):
+            bench.send(1, seconds=0.002)
+            time.sleep(bench.random.uniform(0, 0.004))
+        wait_until(lambda: bench.done() == bench.sent, 30, "the rest")
+
+        assert "Connection to broker lost" not in bench.log_of(worker)
