@@ -27,6 +27,12 @@ app.steps["consumer"].update((HealthFile, Presence))
 
 @signals.celeryd_init.connect(weak=False)
 def size_pool(conf: Any, options: dict[str, Any], **_: Any) -> None:
-    """Give a worker without ``--concurrency`` the size that the settings name for its pool."""
-    if not options.get("concurrency"):
-        conf.worker_concurrency = current().concurrency(pool_kind(options.get("pool")))
+    """Give a worker without ``--concurrency`` the size that the settings name for its pool, and
+    any worker connections enough for its size.
+    """
+    size = options.get("concurrency") or current().concurrency(pool_kind(options.get("pool")))
+    conf.worker_concurrency = size
+    # Each of them may store its outcome at once.
+    room = max(conf.redis_max_connections, size + 50)
+    conf.redis_max_connections = room
+    conf.broker_transport_options = {**conf.broker_transport_options, "max_connections": room}

@@ -44,7 +44,7 @@ def _client(url):
     # What is tested is the service: the task itself survives everything.
     return redis.Redis.from_url(
         url,
-        max_connections=300,
+        max_connections=1_200,
         retry=Retry(ConstantBackoff(0.1), 100),
     )
 
