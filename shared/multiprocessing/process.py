@@ -214,7 +214,8 @@ class _Remote:
     """The running side of a process: its call, where it is, how it ended."""
 
     def __init__(self, process: Process, function: Callable[..., Any], item: Any) -> None:
-        self._process = process
+        # The name alone: the threads that wait for the answer must not keep the process alive.
+        self._name = process.name
         self.ended = threading.Event()
         self.exitcode: int | None = None
         self._started = threading.Event()
@@ -246,7 +247,7 @@ class _Remote:
             argsrepr=argsrepr,
             kwargsrepr=kwargsrepr,
         )
-        inbox.expect(self._call_id, self._on_reply, name=process.name, on_news=self._on_news)
+        inbox.expect(self._call_id, self._on_reply, name=self._name, on_news=self._on_news)
         try:
             publishing.push(self._kind.value, [message])
         except BaseException:
@@ -307,7 +308,7 @@ class _Remote:
         if named and named[1] in signal.Signals.__members__:
             self._finish(-signal.Signals[named[1]])
         else:
-            print(f"{self._process.name}: {outcome.value}", file=sys.stderr)
+            print(f"{self._name}: {outcome.value}", file=sys.stderr)
             self._finish(1)
 
     def _finish(self, code: int) -> None:
