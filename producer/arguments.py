@@ -52,10 +52,11 @@ def describe(contract: Contract) -> str:
 def _keywords(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text or "{}")
-    except json.JSONDecodeError as error:
-        raise WrongUsage(f"--kwargs {text!r} is not JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        # Also a number with too many digits, and what is nested too deeply.
+        raise WrongUsage(f"--kwargs {_short(text)} is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise WrongUsage(f'--kwargs {text!r} is not a JSON object such as {{"steps": 3}}')
+        raise WrongUsage(f'--kwargs {_short(text)} is not a JSON object such as {{"steps": 3}}')
     return value
 
 
@@ -66,7 +67,12 @@ def _convert(contract: Contract, name: str, value: Any) -> Any:
     except ValidationError as error:
         problem = error.errors()[0]["msg"]
         problem = problem[0].lower() + problem[1:]
-        raise WrongUsage(f"{describe(contract)}: {name}={value!r}: {problem}") from None
+        raise WrongUsage(f"{describe(contract)}: {name}={_short(value)}: {problem}") from None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def _kind(annotation: Any) -> str:

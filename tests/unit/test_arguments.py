@@ -32,6 +32,9 @@ def test_words_take_the_types_of_the_signature(task, words, kwargs, expected):
         ("sleep", ["1"], "{oops", ["--kwargs '{oops'", "not JSON"]),
         ("sleep", ["1"], "[1]", ["--kwargs '[1]'", "object"]),
         ("sleep", ["nan"], '{"wrong": 1}', ["wrong"]),
+        ("sleep", [], "[" * 100_000, ["--kwargs '[[[", "not JSON"]),
+        ("primes", [], f'{{"below": {"9" * 5000}}}', ["--kwargs", "not JSON", "digits"]),
+        ("primes", ["9" * 5000], "{}", ["below='999", "..."]),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(task, words, kwargs, names):
@@ -41,6 +44,7 @@ def test_what_does_not_fit_is_told_in_one_line(task, words, kwargs, names):
     text = str(refused.value)
     assert all(name in text for name in names)
     assert "\n" not in text
+    assert len(text) < 500
 
 
 def test_a_misspelt_task_is_answered_with_the_nearest_one():
