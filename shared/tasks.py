@@ -4,15 +4,18 @@ The producer checks arguments against these signatures and never imports the wor
 """
 
 import inspect
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import Field, NonNegativeInt
 
 from shared.pools import PoolKind
 
 Function = Callable[..., Any]
+# No longer than Python can wait.
+Seconds = Annotated[float, Field(ge=0, le=threading.TIMEOUT_MAX)]
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,7 @@ def printcount(count: int) -> tuple[int, int]:
 
 
 @contract(PoolKind.PREFORK)
-def count_steps(
-    label: str = "a", steps: NonNegativeInt = 5, interval_s: NonNegativeFloat = 1.0
-) -> int:
+def count_steps(label: str = "a", steps: NonNegativeInt = 5, interval_s: Seconds = 1.0) -> int:
     """Print one numbered step each interval, as the tutorial's two processes do."""
 
 
@@ -71,5 +72,5 @@ def fail(message: str = "failed on request") -> None:
 
 
 @contract(PoolKind.THREADS)
-def sleep(seconds: NonNegativeFloat) -> float:
+def sleep(seconds: Seconds) -> float:
     """Wait that many seconds, return them."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import NonNegativeInt
 
 from shared import tasks as contracts
 from shared.app import app
@@ -40,7 +40,7 @@ def printcount(count: int) -> tuple[int, int]:
 
 @implements(contracts.count_steps)
 def count_steps(
-    label: str = "a", steps: NonNegativeInt = 5, interval_s: NonNegativeFloat = 1.0
+    label: str = "a", steps: NonNegativeInt = 5, interval_s: contracts.Seconds = 1.0
 ) -> int:
     for step in range(steps):
         print(step, label, "pid:", os.getpid())
@@ -75,7 +75,7 @@ def fail(message: str = "failed on request") -> None:
 
 
 @implements(contracts.sleep)
-def sleep(seconds: NonNegativeFloat) -> float:
+def sleep(seconds: contracts.Seconds) -> float:
     time.sleep(seconds)
     return seconds
 

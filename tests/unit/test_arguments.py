@@ -29,6 +29,8 @@ def test_words_take_the_types_of_the_signature(task, words, kwargs, expected):
         ("printcount", ["1", "2"], "{}", ["too many"]),
         ("printcount", ["1"], '{"count": 2}', ["multiple values", "count"]),
         ("sleep", ["-1"], "{}", ["seconds='-1'", "greater than or equal to 0"]),
+        ("sleep", ["inf"], "{}", ["seconds='inf'", "less than or equal to"]),
+        ("sleep", ["1e10"], "{}", ["seconds='1e10'", "less than or equal to"]),
         ("sleep", ["1"], "{oops", ["--kwargs '{oops'", "not JSON"]),
         ("sleep", ["1"], "[1]", ["--kwargs '[1]'", "object"]),
         ("sleep", ["nan"], '{"wrong": 1}', ["wrong"]),
