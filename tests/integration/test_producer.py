@@ -277,6 +277,29 @@ def test_a_queued_task_that_was_cancelled_never_runs(stack):
     wait_for_state(task_id, "REVOKED")
 
 
+@pytest.mark.parametrize("pool", list(PoolKind))
+def test_an_outcome_waits_while_redis_has_no_room_for_it(stack, pool):
+    client = redis.Redis.from_url(os.environ["REDIS_URL"])
+    sent = producer("send", "sleep", "2", "--pool", pool.value, "--json")
+    task_id = json.loads(sent.stdout)["ids"][0]
+    wait_for_state(task_id, "STARTED")
+    refused = refusals(client)
+    client.config_set("maxmemory", 1)
+    try:
+        deadline = time.monotonic() + 20
+        while refusals(client) == refused:
+            assert time.monotonic() < deadline
+    finally:
+        client.config_set("maxmemory", 0)
+
+    wait_for_state(task_id, "SUCCESS")
+
+
+def refusals(client):
+    """How often an outcome was refused; leases and the like are written by scripts."""
+    return client.info("commandstats").get("cmdstat_setex", {}).get("rejected_calls", 0)
+
+
 def test_status_counts_what_was_done(stack):
     before = status()["gevent"]
     producer("send", "sleep", "0", "--pool", "gevent", "--count", "25", "--wait", "--timeout", "30")
