@@ -9,6 +9,7 @@ from typing import Any
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
 from producer import status
+from producer.arguments import WrongUsage
 from shared import presence, publishing
 from shared.app import app
 from shared.errors import QueueFull
@@ -54,13 +55,16 @@ class Sent:
 
 
 def send(order: Order, on_batch: Callable[[int], None], on_full: Callable[[], None]) -> Sent:
-    """Send it; `QueueFull` or an interruption leaves in the error what was sent before."""
-    template = publishing.Template(
-        order.contract.name,
-        order.pool.value,
-        countdown=order.countdown_s,
-        expires=order.expires_s,
-    )
+    """Send it; `on_batch` is called with how many were sent. `QueueFull` says how many before."""
+    try:
+        template = publishing.Template(
+            order.contract.name,
+            order.pool.value,
+            countdown=order.countdown_s,
+            expires=order.expires_s,
+        )
+    except OverflowError:
+        raise WrongUsage("--countdown or --expires lead beyond the end of the calendar") from None
     sent = Sent()
     started = time.monotonic()
     limit = current().queue_limit

@@ -70,6 +70,8 @@ def test_a_failing_task_ends_with_its_error_and_exit_1(stack):
         (["send", "printcount", "1", "--count", "-1"], 2, ["--count", "1"]),
         (["send", "prntcount", "1"], 2, ["'prntcount'", "printcount"]),
         (["send"], 2, ["task"]),
+        (["send", "sleep", "1", "--countdown", "inf"], 2, ["--countdown", "calendar"]),
+        (["send", "sleep", "1", "--expires", "1e12"], 2, ["--expires", "calendar"]),
         (["send", "sleep", "1", "--when-full", "maybe"], 2, ["'maybe'", "wait", "stop"]),
         (["result", "abc"], 2, ["'abc'"]),
         (["nonsense"], 2, ["'nonsense'"]),
