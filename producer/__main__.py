@@ -459,7 +459,12 @@ def _send_with_progress(order: Any) -> Any:
                 say(f"queue {order.pool.value!r} is at its limit (QUEUE_LIMIT); waiting for room")
                 told = True
 
-        return sending.send(order, lambda pushed: bar.advance(line, pushed), on_full)
+        try:
+            return sending.send(order, lambda pushed: bar.advance(line, pushed), on_full)
+        except KeyboardInterrupt:
+            queued = int(bar.tasks[line].completed)
+            say(f"interrupted; {queued:,} of {order.count:,} {order.contract.name} were queued")
+            raise
 
 
 def _wait_and_print(order: Any, ids: list[str], timeout: float | None, json: bool) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -177,6 +178,28 @@ def test_a_full_queue_makes_the_producer_wait_until_there_is_room(idle_redis):
     assert sending.returncode == 0
     assert "queued 300" in output
     assert "waiting for room" in said
+
+
+def test_ctrl_c_while_sending_says_how_many_were_queued(idle_redis):
+    url, client = idle_redis
+    sending = subprocess.Popen(
+        [*PRODUCER, "send", "sleep", "0", "--count", "300"],
+        env={**os.environ, "REDIS_URL": url, "QUEUE_LIMIT": "100"},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        assert "waiting for room" in sending.stderr.readline()
+        sending.send_signal(signal.SIGINT)
+        said = sending.communicate(timeout=10)[1]
+    finally:
+        sending.kill()
+        sending.communicate()
+
+    assert sending.returncode == 130
+    assert said == "producer: interrupted; 100 of 300 sleep were queued\n"
+    assert client.llen("threads") == 100
 
 
 def test_a_hundred_thousand_tasks_go_out_in_bounded_memory_with_a_bar_and_its_rate(idle_redis):
