@@ -302,6 +302,16 @@ def test_a_queued_task_that_was_cancelled_never_runs(stack):
     wait_for_state(task_id, "REVOKED")
 
 
+def test_nothing_is_cancelled_where_no_worker_is_alive(idle_redis):
+    url, _ = idle_redis
+    task_id = json.loads(producer("send", "sleep", "0", "--json", REDIS_URL=url).stdout)["ids"][0]
+
+    done = producer("cancel", task_id, REDIS_URL=url)
+
+    assert done.returncode == 1
+    assert "no worker is alive" in done.stderr
+
+
 @pytest.mark.parametrize("pool", list(PoolKind))
 def test_an_outcome_waits_while_redis_has_no_room_for_it(stack, pool):
     client = redis.Redis.from_url(os.environ["REDIS_URL"])
