@@ -8,6 +8,7 @@ pool, ``multiprocessing.ProcessError``) that one is raised instead.
     ├── BrokerUnavailable
     │   ├── BrokerGone
     │   └── BrokerRefused
+    │       └── BrokerFull
     ├── QueueFull
     ├── NotPortable
     ├── NotAllowed
@@ -25,6 +26,7 @@ producer as its ``args``.
 """
 
 __all__ = [
+    "BrokerFull",
     "BrokerGone",
     "BrokerRefused",
     "BrokerUnavailable",
@@ -84,6 +86,16 @@ class BrokerRefused(BrokerUnavailable):
 
     def __str__(self) -> str:
         return f"Redis at {self.address} refused: {self.reason}; check the user and password of REDIS_URL"
+
+
+class BrokerFull(BrokerRefused):
+    """Raised when Redis has no memory left for what was sent."""
+
+    def __str__(self) -> str:
+        return (
+            f"Redis at {self.address} is full ({self.reason}); "
+            "wait for the workers, or raise its maxmemory"
+        )
 
 
 class QueueFull(DaySixError):

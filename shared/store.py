@@ -11,7 +11,7 @@ from redis import exceptions as redis_exceptions
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from shared.errors import BrokerGone, BrokerRefused, BrokerUnavailable
+from shared.errors import BrokerFull, BrokerGone, BrokerRefused, BrokerUnavailable
 from shared.settings import Settings, current
 
 REFUSALS = (redis.AuthenticationError, redis_exceptions.NoPermissionError)
@@ -65,8 +65,11 @@ def foreseen(settings: Settings | None = None) -> Iterator[None]:
     except (redis.ConnectionError, redis.TimeoutError) as error:
         address = (settings or current()).redis_address
         raise BrokerUnavailable(address, first_line(error)) from error
+    except redis_exceptions.OutOfMemoryError as error:
+        address = (settings or current()).redis_address
+        raise BrokerFull(address, first_line(error).partition(". script:")[0]) from error
     except redis.ResponseError as error:
-        # WRONGPASS, NOPERM, OOM, MISCONF …: Redis' own first line says it best.
+        # WRONGPASS, NOPERM, MISCONF …: Redis' own first line says it best.
         address = (settings or current()).redis_address
         raise BrokerRefused(address, first_line(error)) from error
 

@@ -180,6 +180,20 @@ def test_a_full_queue_makes_the_producer_wait_until_there_is_room(idle_redis):
     assert "waiting for room" in said
 
 
+def test_a_redis_without_room_is_told_as_such(idle_redis):
+    url, client = idle_redis
+    client.config_set("maxmemory", 1)
+    try:
+        done = producer("send", "sleep", "0", REDIS_URL=url)
+    finally:
+        client.config_set("maxmemory", 0)
+
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "is full" in done.stderr
+    assert "password" not in done.stderr
+
+
 def test_ctrl_c_while_sending_says_how_many_were_queued(idle_redis):
     url, client = idle_redis
     sending = subprocess.Popen(
