@@ -13,6 +13,7 @@ one's counts only where the message has not gone back yet.
 """
 
 import contextlib
+import datetime
 import json
 import os
 import socket
@@ -364,7 +365,8 @@ def _return(client: redis.Redis, delivery_tag: str, lost_worker: str) -> bool:
     if _answered(client, message):
         client.hdel(*found)
         return False
-    lost = len(dead.count_lost(message, lost_worker)) if lost_worker else 0
+    counts = lost_worker and not _waits_for_its_time(message)
+    lost = len(dead.count_lost(message, lost_worker)) if counts else 0
     if lost >= current().delivery_limit:
         reason = f"its worker was lost {lost} times"
         dead.bury(client, delivery_tag, reason, worker=lost_worker, message=message, tell=True)
@@ -374,6 +376,14 @@ def _return(client: redis.Redis, delivery_tag: str, lost_worker: str) -> bool:
         info["redelivered"] = True
     text = json.dumps(message).encode()
     return bool(client.eval(_RETURN, 2, found[0], list_name, found[1], text))
+
+
+def _waits_for_its_time(message: dict[str, Any]) -> bool:
+    """Whether a task has a countdown that still runs: it cannot have begun, nor done any harm."""
+    with contextlib.suppress(TypeError, ValueError):
+        eta = datetime.datetime.fromisoformat(message["headers"].get("eta"))
+        return eta > datetime.datetime.now(datetime.UTC)
+    return False
 
 
 def _answered(client: redis.Redis, message: dict[str, Any]) -> bool:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import redis
 
+from shared import taken
 from shared.pools import PoolKind
 
 PRODUCER = [sys.executable, "-m", "producer"]
@@ -324,6 +325,18 @@ def test_nothing_is_cancelled_where_no_worker_is_alive(idle_redis):
 
     assert done.returncode == 1
     assert "no worker is alive" in done.stderr
+
+
+@pytest.mark.parametrize(("countdown", "kept"), [("3600", True), ("0", False)])
+def test_only_what_may_have_begun_dies_with_its_workers(idle_redis, countdown, kept):
+    url, client = idle_redis
+    producer("send", "sleep", "0", "--countdown", countdown, REDIS_URL=url)
+    for _ in range(taken.current().delivery_limit):
+        message = client.rpop("threads")
+        client.hset("taken:lost:1", 1, b"threads\n" + message)
+        taken.return_lost(client, "taken:lost:1#1", "lost")
+
+    assert client.llen("threads") == kept
 
 
 @pytest.mark.parametrize("pool", list(PoolKind))
