@@ -339,29 +339,6 @@ def test_only_what_may_have_begun_dies_with_its_workers(idle_redis, countdown, k
     assert client.llen("threads") == kept
 
 
-@pytest.mark.parametrize("pool", list(PoolKind))
-def test_an_outcome_waits_while_redis_has_no_room_for_it(stack, pool):
-    client = redis.Redis.from_url(os.environ["REDIS_URL"])
-    sent = producer("send", "sleep", "2", "--pool", pool.value, "--json")
-    task_id = json.loads(sent.stdout)["ids"][0]
-    wait_for_state(task_id, "STARTED")
-    refused = refusals(client)
-    client.config_set("maxmemory", 1)
-    try:
-        deadline = time.monotonic() + 20
-        while refusals(client) == refused:
-            assert time.monotonic() < deadline
-    finally:
-        client.config_set("maxmemory", 0)
-
-    wait_for_state(task_id, "SUCCESS")
-
-
-def refusals(client):
-    """How often an outcome was refused; leases and the like are written by scripts."""
-    return client.info("commandstats").get("cmdstat_setex", {}).get("rejected_calls", 0)
-
-
 def test_status_counts_what_was_done(stack):
     before = status()["gevent"]
     producer("send", "sleep", "0", "--pool", "gevent", "--count", "25", "--wait", "--timeout", "30")
@@ -397,3 +374,26 @@ def wait_for_state(task_id, state):
     deadline = time.monotonic() + 20
     while (outcome := json.loads(producer("result", task_id, "--json").stdout))["state"] != state:
         assert time.monotonic() < deadline, outcome
+
+
+@pytest.mark.parametrize("pool", list(PoolKind))
+def test_an_outcome_waits_while_redis_has_no_room_for_it(stack, pool):
+    client = redis.Redis.from_url(os.environ["REDIS_URL"])
+    sent = producer("send", "sleep", "2", "--pool", pool.value, "--json")
+    task_id = json.loads(sent.stdout)["ids"][0]
+    wait_for_state(task_id, "STARTED")
+    refused = refusals(client)
+    client.config_set("maxmemory", 1)
+    try:
+        deadline = time.monotonic() + 20
+        while refusals(client) == refused:
+            assert time.monotonic() < deadline
+    finally:
+        client.config_set("maxmemory", 0)
+
+    wait_for_state(task_id, "SUCCESS")
+
+
+def refusals(client):
+    """How often an outcome was refused; leases and the like are written by scripts."""
+    return client.info("commandstats").get("cmdstat_setex", {}).get("rejected_calls", 0)
