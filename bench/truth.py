@@ -1,7 +1,7 @@
 """The recommendation of `producer compare` against truth: ``python -m bench.truth``.
 
 Twelve kinds of work whose best pool follows from what they do. A recommendation is right when it
-names one of the best pools, or one that does at least nine tenths of the best that was measured.
+names that pool; beside it stands how much of the best that was measured it does.
 Start it with a stack: TASK_MODULES=bench producer stack -- python -m bench.truth
 """
 
@@ -19,6 +19,7 @@ from rich.table import Table
 from producer.laboratory import comparing
 from producer.laboratory.commands import finish
 from producer.laboratory.executors import Executor
+from producer.laboratory.figures import best_round
 from shared.pools import PoolKind
 
 PREFORK, THREADS, GEVENT = PoolKind
@@ -37,7 +38,6 @@ TRUTH = {
     "waits_with_memory": {GEVENT},
     "computes_with_memory": {PREFORK},
 }
-_AS_GOOD = 0.9
 ON = [Executor.SERIAL, Executor.THREAD, Executor.PREFORK, Executor.THREADS, Executor.GEVENT_POOL]
 
 
@@ -45,16 +45,15 @@ def judge(name: str, rounds: int) -> dict[str, Any]:
     """What was recommended for a task, and how far that is from the best measured."""
     task = comparing.load_task(f"bench.tasks:{name}", "", "[]")
     comparison = comparing.Comparison(task, ON, rounds=rounds)
-    comparison.run(comparing.Progress())
+    comparison.run(lambda *_: None)
     if comparison.interrupted:
         raise KeyboardInterrupt
     report = finish(comparison)
     advice = report["recommendation"]
     if advice is None:
         raise SystemExit(f"{name}: no pool was measured")
-    best = max(c["items_a_second"] for c in report["cells"] if c["pool"] and c["rates"])
-    of_best = advice["items_a_second"] / best
-    right = PoolKind(advice["pool"]) in TRUTH[name] or of_best >= _AS_GOOD
+    measured = [c for c in report["cells"] if c["pool"] and c["rates"]]
+    rates = {(c["pool"], c["concurrency"]): round(best_round(c), 1) for c in measured}
     return {
         "task": name,
         "cpu_share": report["work"]["cpu_share"],
@@ -62,20 +61,10 @@ def judge(name: str, rounds: int) -> dict[str, Any]:
         "recommended": advice["pool"],
         "concurrency": advice["concurrency"],
         "confidence": advice["confidence"],
-        "of_best": of_best,
-        "right": right,
+        "of_best": rates[advice["pool"], advice["concurrency"]] / max(rates.values()),
+        "right": PoolKind(advice["pool"]) in TRUTH[name],
         "seconds": report["seconds"],
-        "rates": {
-            kind.value: max(
-                (
-                    c["items_a_second"]
-                    for c in report["cells"]
-                    if c["pool"] == kind.value and c["rates"]
-                ),
-                default=None,
-            )
-            for kind in PoolKind
-        },
+        "rates": {f"{pool} × {size}": rate for (pool, size), rate in rates.items()},
     }
 
 

@@ -1,15 +1,15 @@
 """What follows from the figures: pool, concurrency, prefetch, recycling, memory, and why.
 
 The same figures always give the same advice. So that noise does not change it either, it
-takes no size beyond what the laws can use, the smallest size that is about as fast as the
-best, and of pools that are about as fast the simplest.
+compares the best rounds, takes no size beyond what the laws can use, the smallest size that is
+about as fast as the best, and of pools that are about as fast the simplest.
 """
 
 import math
 from typing import Any
 
 from producer.laboratory.executors import LADDER, Executor
-from producer.laboratory.figures import Figures, saturation
+from producer.laboratory.figures import Figures, best_round, noise, saturation, usable_cores
 from shared.pools import PoolKind
 
 # Less than this much apart is the same; less still where sending takes longer than the work,
@@ -35,11 +35,13 @@ def recommend(report: Figures, growth_bytes: int = 0) -> Figures | None:
             picked[kind] = _smallest(cells, _useful(report, cells[0]))
     if not picked:
         return None
-    best = max(cell["items_a_second"] for cell in picked.values())
+    best = max(map(best_round, picked.values()))
     alike = _alike(report, list(picked.values()))
-    chosen = next(k for k in SIMPLEST_FIRST if k in picked and _rate(picked[k]) >= alike * best)
+    chosen = next(
+        k for k in SIMPLEST_FIRST if k in picked and best_round(picked[k]) >= alike * best
+    )
     cell = picked.pop(chosen)
-    rival = max(picked, key=lambda kind: _rate(picked[kind]), default=None)
+    rival = max(picked.values(), key=best_round, default=None)
     found = {
         "pool": chosen.value,
         "concurrency": cell["concurrency"],
@@ -48,14 +50,14 @@ def recommend(report: Figures, growth_bytes: int = 0) -> Figures | None:
         "memory_bytes": _memory(report, cell),
         "items_a_second": cell["items_a_second"],
         "speedup": cell["speedup"],
-        **_confidence(cell, picked[rival] if rival else None, alike),
+        **_confidence(cell, rival, alike),
     }
     if chosen is PoolKind.PREFORK and growth_bytes:
         child = (report["workers"][chosen.value]["rss_bytes"] + report["work"]["item_bytes"]) / _MIB
         limit = 64 * max(1, math.ceil(_RECYCLE_AT * child / 64))
         found["max_memory_per_child_kib"] = limit * 1024
         found["memory_bytes"] = (cell["concurrency"] * limit + 64) * _MIB
-    found["reason"] = _reason(report, chosen, cell, rival, picked)
+    found["reason"] = _reason(report, cell, rival)
     found["laws"] = _laws(report, cell)
     found["command"] = " ".join(_command(found))
     found["compose"] = _compose(found)
@@ -92,28 +94,22 @@ def _count(cell: Figures, report: Figures) -> int:
     return int(len(cell["rates"]) * cell["passes"] * report["items"])
 
 
-def _rate(cell: Figures) -> float:
-    return float(cell["items_a_second"])
-
-
-def _useful(report: Figures, cell: Figures) -> int:
-    """The size beyond which no law sees a use: the next of the ladder above the knee."""
-    most = saturation(report, cell)
-    if most is None:
-        return LADDER[-1]
+def _useful(report: Figures, cell: Figures) -> float:
+    """The size beyond which no law sees a use: what computes half its time fills k cores with 2k."""
+    share = report["work"]["cpu_share"]
+    if not share:
+        return math.inf
     # A little slack: a share of 0.98 on two cores must not ask for a third process.
-    needed = 0.9 * most * (report["work"]["item_s"] + (cell["overhead_s"] or 0.0))
-    return next((size for size in LADDER if size >= needed), LADDER[-1])
+    needed = 0.9 * usable_cores(report, cell["executor"]) / share
+    return next((size for size in LADDER if size >= needed), math.inf)
 
 
-def _smallest(cells: list[Figures], useful: int) -> Figures:
+def _smallest(cells: list[Figures], useful: float) -> Figures:
     """The smallest size about as fast as the best of the useful ones."""
-    within = [c for c in cells if c["concurrency"] <= useful] or [
-        min(cells, key=lambda c: c["concurrency"])
-    ]
-    best = max(map(_rate, within))
-    alike = [c for c in within if _rate(c) >= ALIKE * best]
-    return min(alike, key=lambda c: int(c["concurrency"]))
+    by_size = sorted(cells, key=lambda cell: int(cell["concurrency"]))
+    within = [cell for cell in by_size if cell["concurrency"] <= useful] or by_size[:1]
+    best = max(map(best_round, within))
+    return next(cell for cell in within if best_round(cell) >= ALIKE * best)
 
 
 def _prefetch(item_s: float) -> int:
@@ -122,44 +118,37 @@ def _prefetch(item_s: float) -> int:
     return 4 if item_s >= 0.002 else 16
 
 
-def _noise(cell: Figures) -> float:
-    low, high = cell["spread"]
-    return float((high - low) / 2 / _rate(cell))
-
-
 def _confidence(cell: Figures, rival: Figures | None, alike: float) -> Figures:
     if rival is None:
         return {"confidence": "alone", "confidence_text": "no other pool was measured"}
-    ratio = _rate(cell) / _rate(rival)
-    noise = _noise(cell) + _noise(rival)
-    other = f"{rival['pool']} at {rival['concurrency']}"
+    ratio = best_round(cell) / best_round(rival)
+    both = noise(cell) + noise(rival)
+    other = _name(rival)
     if ratio < 1 / alike:
         return {
             "confidence": "within the noise",
             "confidence_text": (
-                f"{other} does {1 / ratio:.2f} times as much, runs differ by ±{noise / 2:.0%}: "
+                f"{other} does {1 / ratio:.2f} times as much, runs differ by ±{both / 2:.0%}: "
                 "no difference to rely on, so the simpler pool"
             ),
         }
-    if ratio > 1 + 2 * noise and ratio >= 1.5:
+    if ratio > 1 + 2 * both and ratio >= 1.5:
         word = "sure"
-    elif ratio > 1 + noise:
+    elif ratio > 1 + both:
         word = "fairly sure"
     else:
         word = "unsure"
     return {
         "confidence": word,
-        "confidence_text": f"{ratio:.1f} times {other}, runs differ by ±{noise / 2:.0%}",
+        "confidence_text": f"{ratio:.1f} times {other}, runs differ by ±{both / 2:.0%}",
     }
 
 
-def _reason(
-    report: Figures,
-    chosen: PoolKind,
-    cell: Figures,
-    rival: PoolKind | None,
-    others: dict[PoolKind, Figures],
-) -> str:
+def _name(cell: Figures) -> str:
+    return f"{cell['pool']} at {cell['concurrency']}"
+
+
+def _reason(report: Figures, cell: Figures, rival: Figures | None) -> str:
     share = report["work"]["cpu_share"]
     parts = []
     if share is not None:
@@ -170,13 +159,12 @@ def _reason(
         )
     if report["releases_gil"]:
         parts.append("releases the GIL meanwhile")
-    done = f"{chosen.value} at {cell['concurrency']} does {_rate(cell):.1f} items a second"
+    done = f"{_name(cell)} does {cell['items_a_second']:.1f} items a second"
     if cell["speedup"]:
         done += f", {cell['speedup']:.1f}× serial"
     if rival is not None:
-        other = others[rival]
-        done += f" and {_rate(cell) / _rate(other):.1f}× of {rival.value} at {other['concurrency']}"
-        times = _memory(report, cell) / max(1, _memory(report, other))
+        done += f" and {best_round(cell) / best_round(rival):.1f}× of {_name(rival)}"
+        times = _memory(report, cell) / max(1, _memory(report, rival))
         done += f", in {times:.1f}× of its memory"
     return "; ".join([*parts, done])
 
@@ -190,8 +178,8 @@ def _laws(report: Figures, cell: Figures) -> list[str]:
         said.append(
             f"Little: {cell['concurrency']} at once, {each_s * 1e3:.1f} ms each (of them "
             f"{(cell['overhead_s'] or 0.0) * 1e3:.1f} on the way), give {cell['concurrency'] / each_s:,.1f} items "
-            f"a second at most; computing ends at {saturation(report, cell):,.1f}; "
-            f"measured {_rate(cell):,.1f}"
+            f"a second at most; the cores, or the GIL, are full at {saturation(report, cell):,.1f}; "
+            f"measured {cell['items_a_second']:,.1f}"
         )
     if cell.get("amdahl_serial_share") is not None:
         serial = cell["amdahl_serial_share"]

@@ -1,12 +1,14 @@
 """``producer compare``: which pool, how many, for my task."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-INTERRUPTED = 130
-
+if TYPE_CHECKING:
+    from producer.laboratory.comparing import Say
 
 TourReport = Annotated[
     Path | None,
@@ -98,14 +100,14 @@ def compare(
 
         print_json(found)
     else:
-        _print(found, Console(markup=False, highlight=False), showing)
+        showing.show(found, Console(markup=False, highlight=False))
     if json not in (None, "-"):
         from json import dumps
 
         Path(str(json)).write_text(dumps(found, ensure_ascii=False) + "\n", encoding="utf-8")
     _write_reports(found, report or [])
     if comparison.interrupted:
-        raise typer.Exit(INTERRUPTED)
+        raise KeyboardInterrupt
 
 
 def check_tour_report(file: Path | None) -> None:
@@ -137,10 +139,6 @@ def finish(comparison: Any) -> dict[str, Any]:
     return found
 
 
-def _print(found: dict[str, Any], console: Any, showing: Any) -> None:
-    showing.show(found, console)
-
-
 def _check_reports(files: list[Path]) -> None:
     """Refuse now what could not be written after minutes of measuring."""
     from producer.arguments import WrongUsage
@@ -164,38 +162,32 @@ def _write_reports(found: dict[str, Any], files: list[Path]) -> None:
             say(f"wrote {written}")
 
 
-def _progress(console: Any) -> Any:
-    from contextlib import contextmanager
-
+@contextmanager
+def _progress(console: Any) -> "Iterator[Say]":
+    """A bar on a terminal, a line for each stage elsewhere."""
     from rich.progress import BarColumn, Progress, TextColumn
 
-    from producer.laboratory import comparing
     from producer.printing import say
 
-    @contextmanager
-    def shown() -> Any:
-        bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        with bar:
-            line = bar.add_task("", total=1, left="")
-            told = ""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[left]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    line = bar.add_task("", left="")
+    told = ""
 
-            class Shown(comparing.Progress):
-                def say(self, what: str, done: int, total: int, left_s: float | None) -> None:
-                    nonlocal told
-                    left = f"about {left_s:.0f} s left" if left_s is not None else ""
-                    bar.update(line, description=what, completed=done, total=total, left=left)
-                    stage = what.partition(":")[0].partition(" × ")[0]
-                    if not console.is_terminal and stage != told:
-                        told = stage
-                        say(f"{stage}{', ' if left else ''}{left}")
+    def show(what: str, done: int, total: int, left_s: float | None) -> None:
+        nonlocal told
+        left = f"about {left_s:.0f} s left" if left_s is not None else ""
+        bar.update(line, description=what, completed=done, total=total, left=left)
+        stage = what.partition(":")[0].partition(" × ")[0]
+        if not console.is_terminal and stage != told:
+            told = stage
+            say(f"{stage}{', ' if left else ''}{left}")
 
-            yield Shown()
-
-    return shown()
+    with bar:
+        yield show

@@ -24,7 +24,6 @@ from producer.laboratory.executors import LADDER, Executor
 from producer.laboratory.sides import ClusterSide, LocalSide
 from shared import presence, probes, references, workloads
 from shared.errors import DaySixError
-from shared.pools import PoolKind
 
 # What one size of one executor should take, about, when the number of items is ours to choose.
 _AIM_S = 0.8
@@ -40,6 +39,9 @@ _PLACES_A_CORE = 4
 _ROUNDS_S = 90.0
 # Beyond this share of the free memory a size is not tried.
 _MEMORY_SHARE = 0.5
+
+# Hears what begins: its name, how many are done of how many, the seconds left if known.
+Say = Callable[[str, int, int, float | None], None]
 
 
 @dataclass
@@ -79,13 +81,6 @@ class Cell:
     def wanted(self) -> bool:
         """Whether it is to be measured (again)."""
         return not (self.skipped or self.problem or self.once)
-
-
-class Progress:
-    """Hears how far it is; the command draws it."""
-
-    def say(self, what: str, done: int, total: int, left_s: float | None) -> None:
-        """Something begins."""
 
 
 def load_task(name: str, items: str, more: str) -> Task:
@@ -174,16 +169,16 @@ class Comparison:
         self._local: dict[Executor, LocalSide] = {}
         self._cluster: dict[Executor, ClusterSide] = {}
 
-    def run(self, progress: Progress) -> None:
+    def run(self, say: Say) -> None:
         """Pilot and rounds; Ctrl-C leaves what there is."""
         began = time.monotonic()
         try:
-            progress.say("looking for workers", 0, 1, None)
+            say("looking for workers", 0, 1, None)
             self._open()
-            progress.say("warming up", 0, 1, None)
+            say("warming up", 0, 1, None)
             self._size_items()
-            self._pilot(progress)
-            self._measure(progress)
+            self._pilot(say)
+            self._measure(say)
         except KeyboardInterrupt:
             self.interrupted = True
         finally:
@@ -230,7 +225,7 @@ class Comparison:
             number = min(max(number, _FEWEST_ITEMS), _MOST_ITEMS)
             self.task.items = [[index, *self.task.extra] for index in range(number)]
 
-    def _pilot(self, progress: Progress) -> None:
+    def _pilot(self, say: Say) -> None:
         live = [e for e in self.executors if not any(c.executor is e for c in self.cells)]
         for number, executor in enumerate(live):
             best, without_gain = 0.0, 0
@@ -254,7 +249,7 @@ class Comparison:
                         f"would need {need / 2**30:.1f} GiB of {free / 2**30:.1f} GiB that are free"
                     )
                     continue
-                progress.say(f"warming up {executor.value} × {size}", number, len(live), None)
+                say(f"warming up {executor.value} × {size}", number, len(live), None)
                 done = self._run(cell)
                 if not cell.wanted:
                     without_gain += 1
@@ -294,7 +289,7 @@ class Comparison:
                 cell.once = True
                 cell.runs.append(cell.pilot)
 
-    def _measure(self, progress: Progress) -> None:
+    def _measure(self, say: Say) -> None:
         self._spare()
         cells = [cell for cell in self.cells if cell.wanted]
         executors = list(dict.fromkeys(cell.executor for cell in cells))
@@ -311,7 +306,7 @@ class Comparison:
                 what = (
                     f"round {turn + 1} of {self.rounds}: {cell.executor.value} × {cell.concurrency}"
                 )
-                progress.say(what, done, total, left)
+                say(what, done, total, left)
                 if cell.wanted:
                     run = self._run(cell)
                     if cell.wanted:
@@ -347,8 +342,3 @@ class Comparison:
         if executor is Executor.ASYNCIO:
             reference = self.task.awaitable()
         return self._local[executor].run(reference, items, size, self._within_s)
-
-
-def worker_of(kind: PoolKind, comparison: Comparison) -> dict[str, Any]:
-    """What the workers of this kind said of themselves; this process where there are none."""
-    return comparison.workers.get(kind.value, comparison.here)

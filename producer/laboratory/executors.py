@@ -40,8 +40,8 @@ _LIKE = {
     Executor.ASYNCIO: PoolKind.GEVENT,
     Executor.GREENLET: PoolKind.GEVENT,
 }
-# Each about twice the one before: a law's knee shows between two of them.
-LADDER = (1, 2, 4, 8, 16, 50, 100, 200)
+# Far enough apart that noise seldom takes one for the next.
+LADDER = (1, 2, 4, 8, 16, 50, 200)
 
 
 def choose(words: str) -> list[Executor]:

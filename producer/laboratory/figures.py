@@ -16,6 +16,8 @@ _GROWTH_BYTES, _GROWN_BYTES = 64 * 1024, 8 * 1024 * 1024
 _LARGE_BYTES = 1024 * 1024
 # Threads that compute this many times as fast as one do not hold the GIL.
 _SCALES = 1.3
+# Runs that differ by more than this, half of them, met something else on the machine.
+_NOISY = 0.15
 _LANE_ITEMS = 400
 
 
@@ -83,8 +85,6 @@ def _figures(cell: Cell, comparison: Comparison) -> Figures:
         "processes": max(_processes(run["samples"]) for run in cell.runs),
         "startup_s": statistics.median(starts) if starts else None,
         "overhead_s": statistics.median(noops) if noops else None,
-        # Little: what was at work on average = rate x time in the system.
-        "little": rate * statistics.fmean(latencies),
         "overlap": statistics.median(_overlap(run["samples"]) for run in cell.runs),
         "timeline": _timeline(cell.runs[-1]["samples"]),
     }
@@ -96,43 +96,60 @@ def _failed(sample: dict[str, Any], cell: Cell) -> bool:
 
 
 def _work(comparison: Comparison) -> Figures:
-    """One item by itself: its seconds, its share of computing, its memory."""
-    for wanted in (Executor.SERIAL, None):
-        for cell in comparison.cells:
-            alone = cell.concurrency == 1 and cell.executor is not Executor.ASYNCIO
-            if cell.runs and (cell.executor is wanted or (wanted is None and alone)):
-                samples = [s for run in cell.runs for s in run["samples"] if "lost" not in s]
-                took = sum(s["ended"] - s["began"] for s in samples)
-                if not samples or not took:
-                    continue
-                return {
-                    "item_s": statistics.median(s["ended"] - s["began"] for s in samples),
-                    "cpu_share": min(1.0, sum(s["cpu_s"] for s in samples) / took),
-                    "item_bytes": comparison.item_bytes,
-                    "result_bytes": max(s["size"] for s in samples),
-                    "too_large": any(s["refused"] for s in samples),
-                }
+    """One item by itself: its seconds, its share of computing, its memory.
+
+    From the fastest run of one item at a time: whatever else the machine does only slows it.
+    """
+    alone = [
+        cell
+        for cell in comparison.cells
+        if cell.runs and cell.concurrency == 1 and cell.executor is not Executor.ASYNCIO
+    ]
+    serial = [cell for cell in alone if cell.executor is Executor.SERIAL]
+    runs = [run["samples"] for cell in (serial or alone)[:1] for run in cell.runs]
+    whole = [samples for samples in runs if not any("lost" in s for s in samples)]
+    samples: list[dict[str, Any]] = min(whole, key=_item_seconds, default=[])
+    took = _item_seconds(samples)
     return {
-        "item_s": comparison.item_s,
-        "cpu_share": None,
+        "item_s": statistics.median(s["ended"] - s["began"] for s in samples)
+        if samples
+        else comparison.item_s,
+        "cpu_share": min(1.0, sum(s["cpu_s"] for s in samples) / took) if took else None,
         "item_bytes": comparison.item_bytes,
-        "result_bytes": 0,
-        "too_large": False,
+        "result_bytes": max((s["size"] for s in samples), default=0),
+        "too_large": any(s["refused"] for s in samples),
     }
+
+
+def _item_seconds(samples: list[dict[str, Any]]) -> float:
+    return float(sum(s["ended"] - s["began"] for s in samples))
 
 
 def releases_gil(report: Figures) -> bool | None:
     """Whether threads compute side by side; None where nothing shows it."""
     share = report["work"]["cpu_share"]
+    measured = [cell for cell in report["cells"] if cell["rates"]]
+    serial = [best_round(cell) for cell in measured if cell["executor"] == Executor.SERIAL]
     threads = [
-        c["speedup"]
-        for c in report["cells"]
-        if c["executor"] == Executor.THREAD and c["rates"] and c["concurrency"] > 1 and c["speedup"]
+        best_round(cell)
+        for cell in measured
+        if cell["executor"] == Executor.THREAD and cell["concurrency"] > 1
     ]
-    if share is None or share < 0.5 or not threads:
+    if share is None or share < 0.5 or not serial or not threads:
         return None
     # What merely waits in the rest of its time speeds up as well: only beyond that.
-    return bool(max(threads) > _SCALES / share)
+    return bool(max(threads) / max(serial) > _SCALES / share)
+
+
+def best_round(cell: Figures) -> float:
+    """The items a second of its fastest round: whatever else the machine does only slows it."""
+    return float(max(cell["rates"]))
+
+
+def noise(cell: Figures) -> float:
+    """By how much its rounds differ from their median."""
+    low, high = cell["spread"]
+    return float((high - low) / 2 / cell["items_a_second"])
 
 
 def ceiling(report: Figures, cell: Figures) -> float | None:
@@ -272,6 +289,7 @@ def _findings(comparison: Comparison, report: Figures) -> list[str]:
         *_growth(comparison),
         *_blocked(report),
         *_overhead(report),
+        *_noise(report),
     ]
     if report["releases_gil"]:
         found.append(
@@ -384,4 +402,14 @@ def _overhead(report: Figures) -> Iterable[str]:
         yield (
             f"a task costs {min(costs) * 1e3:.1f} ms beside the {item_s * 1e3:.1f} ms of its work: "
             "put several items into one task"
+        )
+
+
+def _noise(report: Figures) -> Iterable[str]:
+    """Rounds that differ: these figures say less than they seem to."""
+    measured = [noise(cell) for cell in report["cells"] if len(cell["rates"]) > 1]
+    if measured and statistics.median(measured) > _NOISY:
+        yield (
+            f"the rounds differ by ±{statistics.median(measured):.0%}: something else kept this machine "
+            "busy; run it again when it is quiet, or with more --rounds"
         )

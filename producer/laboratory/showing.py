@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from producer.laboratory.figures import Figures
+from producer.laboratory.figures import Figures, noise
 
 _BAR_WIDTH = 12
 
@@ -75,18 +75,20 @@ def _tables(report: Figures) -> Iterator[Any]:
     """Two tables, since one would not fit into 80 columns."""
     from rich.table import Table
 
+    # No lines: their columns are what the bar and the percentiles need.
     measured = [cell for cell in report["cells"] if cell["rates"]]
     best = max((cell["items_a_second"] for cell in measured), default=1.0)
     for columns, with_bar in ((SPEED, True), (COST, False)):
-        table = Table(pad_edge=False)
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
         for number, title in enumerate(columns):
             table.add_column(title, justify="right" if number else "left", no_wrap=True)
         if with_bar:
-            table.add_column("")
+            table.add_column("", no_wrap=True)
         for cell in measured:
             cells = [write(cell) for write in columns.values()]
             table.add_row(*cells, *([bar(cell["items_a_second"] / best)] if with_bar else []))
         yield table
+        yield ""
 
 
 def _number(name: str, places: int, times: float = 1.0) -> Callable[[Figures], str]:
@@ -108,7 +110,7 @@ _NAME: dict[str, Callable[[Figures], str]] = {
 SPEED: dict[str, Callable[[Figures], str]] = {
     **_NAME,
     "items/s": _number("items_a_second", 1),
-    "from…to": lambda cell: f"{cell['spread'][0]:.0f}…{cell['spread'][1]:.0f}",
+    "±": lambda cell: f"{noise(cell):.0%}",
     "× serial": _number("speedup", 2),
     "law": _number("ceiling", 0),
     "p50": _latency("p50"),
