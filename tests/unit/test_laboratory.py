@@ -1,5 +1,7 @@
 """The laboratory's arithmetic and advice, on figures made for it."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from producer.arguments import WrongUsage
@@ -43,7 +45,6 @@ def cell(executor, concurrency, rate, *, failed=0, spread=0.02):
         "peak_memory_bytes": 80_000_000,
         "processes": 1,
         "startup_s": None,
-        "little": 1.0,
         "overlap": 1.0,
         "timeline": [["one:1", 0, 0.0, 0.05]],
     }
@@ -142,6 +143,21 @@ def test_a_process_that_grows_is_to_be_replaced():
     assert advised["max_memory_per_child_kib"] * 1024 > WORKER["rss_bytes"]
 
 
+def test_a_neighbour_that_slows_some_rounds_does_not_change_the_advice():
+    disturbed = cell("prefork", 2, 15)
+    disturbed["rates"] = [14, 15, 34]
+
+    advised = advice.recommend(report(disturbed, cell("threads", 2, 19), cpu_share=1.0))
+
+    assert advised["pool"] == "prefork"
+
+
+def test_no_size_is_recommended_that_no_law_can_use():
+    advised = advice.recommend(report(cell("prefork", 2, 30), cell("prefork", 8, 45), cpu_share=1))
+
+    assert advised["concurrency"] == 2
+
+
 def test_nothing_measured_is_nothing_recommended():
     assert advice.recommend(report(cpu_share=1.0)) is None
 
@@ -162,6 +178,37 @@ def test_threads_that_scale_release_the_gil():
     assert figures.releases_gil(report(cell("thread", 2, 38), cpu_share=1.0)) is True
     assert figures.releases_gil(report(cell("thread", 2, 19), cpu_share=1.0)) is False
     assert figures.releases_gil(report(cell("thread", 2, 38), cpu_share=0.1)) is None
+
+
+def run(*costs):
+    """A run of items that took so long and computed so long."""
+    fixed = {"peak": 0, "size": 10, "refused": ""}
+    samples = [{"began": 0.0, "ended": took, "cpu_s": cpu_s, **fixed} for took, cpu_s in costs]
+    return {"samples": samples, "seconds": 1.0}
+
+
+def test_an_item_by_itself_is_taken_from_the_least_disturbed_run():
+    runs = [run((0.2, 0.05), (0.3, 0.05)), run((0.05, 0.05), (0.06, 0.05))]
+    cells = [comparing.Cell(Executor.SERIAL, 1, runs=runs)]
+
+    work = figures._work(SimpleNamespace(cells=cells, item_bytes=0, item_s=1.0))
+
+    assert work["item_s"] == pytest.approx(0.055)
+    assert work["cpu_share"] == pytest.approx(0.1 / 0.11)
+
+
+def test_rounds_that_differ_much_are_called_a_busy_machine():
+    quiet, busy = (
+        report(
+            cell("prefork", 2, 35, spread=spread),
+            cell("threads", 2, 20, spread=spread),
+            cpu_share=1,
+        )
+        for spread in (0.02, 0.4)
+    )
+
+    assert not list(figures._noise(quiet))
+    assert "the rounds differ by ±40%" in next(iter(figures._noise(busy)))
 
 
 def test_percentiles_are_values_that_occurred():
