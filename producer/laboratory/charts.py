@@ -212,24 +212,22 @@ def svg(name: str, draw: Callable[[Any, Figures], None], report: Figures) -> str
     text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
     text = text.replace(TEXT, "currentColor").replace(_FAINT, "var(--faint)")
     # As wide as the page has room, not as many points.
-    return re.sub(
-        r'(<svg[^>]*?) (?:width|height)="[^"]*"',
-        r"\1",
-        re.sub(r'(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", text, count=1),
-        count=1,
-    )
+    tag, end, rest = text.partition(">")
+    return re.sub(r' (?:width|height)="[^"]*"', "", tag) + end + rest
 
 
 def picture(report: Figures, kind: str) -> bytes:
     """All charts in one picture, on white."""
 
     def draw(figure: Any, report: Figures) -> None:
-        parts = figure.subfigures(2, 2, squeeze=False).flat
+        # The timeline has the most rows: it gets a column of its own.
+        left, right = figure.subfigures(1, 2)
+        parts = [*left.subfigures(len(CHARTS) - 1, 1), right]
         for part, (chart, title) in zip(parts, CHARTS.values(), strict=True):
             part.suptitle(title, fontsize=10)
             chart(part, report)
 
-    return _render(draw, report, kind, "all", size=(_WIDTH * 2.2, _HEIGHT * 3.2), on_white=True)
+    return _render(draw, report, kind, "all", size=(_WIDTH * 2.2, _HEIGHT * 3.4), on_white=True)
 
 
 def single(name: str, draw: Callable[[Any, Figures], None], report: Figures) -> bytes:
