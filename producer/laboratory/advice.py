@@ -95,9 +95,12 @@ def _count(cell: Figures, report: Figures) -> int:
 
 
 def _useful(report: Figures, cell: Figures) -> float:
-    """The size beyond which no law sees a use: what computes half its time fills k cores with 2k."""
+    """The size beyond which no law sees a use: what computes half its time fills k cores with 2k.
+
+    What waits for the most part shows by itself how many it can use.
+    """
     share = report["work"]["cpu_share"]
-    if not share:
+    if share is None or share < 0.5:
         return math.inf
     # A little slack: a share of 0.98 on two cores must not ask for a third process.
     needed = 0.9 * usable_cores(report, cell["executor"]) / share

@@ -27,7 +27,7 @@ from shared.errors import DaySixError
 
 # What one size of one executor should take, about, when the number of items is ours to choose.
 _AIM_S = 0.8
-_FEWEST_ITEMS, _MOST_ITEMS = 20, 200
+_FEWEST_ITEMS, _MOST_ITEMS = 12, 200
 # So many items for each place: the filling and the draining at both ends weigh little then.
 _ITEMS_A_PLACE = 4
 _GAIN = 1.1
