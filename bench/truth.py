@@ -16,10 +16,11 @@ os.environ["OUTPUT"] = "off"
 from rich.console import Console
 from rich.table import Table
 
-from producer.laboratory import comparing
 from producer.laboratory.commands import finish
+from producer.laboratory.comparing import Comparison
 from producer.laboratory.executors import Executor
-from producer.laboratory.figures import best_round
+from producer.laboratory.laws import best_round
+from producer.laboratory.tasks import load_task
 from shared.pools import PoolKind
 
 PREFORK, THREADS, GEVENT = PoolKind
@@ -43,8 +44,8 @@ ON = [Executor.SERIAL, Executor.THREAD, Executor.PREFORK, Executor.THREADS, Exec
 
 def judge(name: str, rounds: int) -> dict[str, Any]:
     """What was recommended for a task, and how far that is from the best measured."""
-    task = comparing.load_task(f"bench.tasks:{name}", "", "[]")
-    comparison = comparing.Comparison(task, ON, rounds=rounds)
+    task = load_task(f"bench.tasks:{name}", "", "[]")
+    comparison = Comparison(task, ON, rounds=rounds)
     comparison.run(lambda *_: None)
     if comparison.interrupted:
         raise KeyboardInterrupt

@@ -33,6 +33,7 @@ class Worker:
     concurrency: int
     pid: int
     running: int
+    startup_s: float | None = None  # from its process's beginning until it took tasks
 
 
 def describe(worker: Worker) -> list[Any]:

@@ -71,6 +71,17 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def process_age_s() -> float | None:
+    """The seconds since this process began; None where the system does not tell."""
+    try:
+        # The name, in parentheses, may hold blanks; the 22nd field is the 20th after it.
+        stat = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        uptime_s = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+    except OSError:
+        return None
+    return round(uptime_s - int(stat[19]) / os.sysconf("SC_CLK_TCK"), 2)
+
+
 def memory_free_bytes() -> int | None:
     """What this process may still take: the machine's, or its container's, whichever is less."""
     free = [_meminfo("MemAvailable")]

@@ -9,7 +9,7 @@ from celery import bootsteps, signals
 from celery.utils.log import get_logger
 from celery.worker import state
 
-from shared import calls, presence
+from shared import calls, presence, probes
 from shared.pools import PoolKind
 from shared.settings import current
 from shared.store import connect, store
@@ -28,10 +28,13 @@ class Presence(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
         self.timer_entry: Any = None
+        self.startup_s: float | None = None
         # The consumer's loop waits for the answer, so it must not wait long.
         self.redis = connect(current(), answer_within_s=2.0)
 
     def start(self, parent: Any) -> None:
+        # Only the first time: a lost connection starts the consumer again.
+        self.startup_s = self.startup_s or probes.process_age_s()
         self.timer_entry = parent.timer.call_repeatedly(
             INTERVAL_S, parent.call_soon, (self.renew, parent), priority=10
         )
@@ -61,6 +64,7 @@ class Presence(bootsteps.StartStopStep):
             concurrency=parent.pool.limit,
             pid=os.getpid(),
             running=len(state.active_requests),
+            startup_s=self.startup_s,
         )
         try:
             self.redis.eval(presence.RENEW, 1, presence.KEY, *presence.describe(worker))

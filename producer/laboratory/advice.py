@@ -9,7 +9,8 @@ import math
 from typing import Any
 
 from producer.laboratory.executors import LADDER, Executor
-from producer.laboratory.figures import Figures, best_round, noise, saturation, usable_cores
+from producer.laboratory.figures import noise, typical_noise
+from producer.laboratory.laws import Figures, best_round, saturation, usable_cores
 from shared.pools import PoolKind
 
 # Less than this much apart is the same; less still where sending takes longer than the work,
@@ -50,7 +51,7 @@ def recommend(report: Figures, growth_bytes: int = 0) -> Figures | None:
         "memory_bytes": _memory(report, cell),
         "items_a_second": cell["items_a_second"],
         "speedup": cell["speedup"],
-        **_confidence(cell, rival, alike),
+        **_confidence(report, cell, rival, alike),
     }
     if chosen is PoolKind.PREFORK and growth_bytes:
         child = (report["workers"][chosen.value]["rss_bytes"] + report["work"]["item_bytes"]) / _MIB
@@ -121,11 +122,13 @@ def _prefetch(item_s: float) -> int:
     return 4 if item_s >= 0.002 else 16
 
 
-def _confidence(cell: Figures, rival: Figures | None, alike: float) -> Figures:
+def _confidence(report: Figures, cell: Figures, rival: Figures | None, alike: float) -> Figures:
     if rival is None:
         return {"confidence": "alone", "confidence_text": "no other pool was measured"}
     ratio = best_round(cell) / best_round(rival)
-    both = noise(cell) + noise(rival)
+    typical = typical_noise(report) or 0.0
+    # A lucky pair of rounds is as uncertain as the rest, and so is a size that ran once.
+    both = sum(max(noise(one) or 0.0, typical) for one in (cell, rival))
     other = _name(rival)
     if ratio < 1 / alike:
         return {

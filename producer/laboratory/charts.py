@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from producer.laboratory.executors import Executor
-from producer.laboratory.figures import Figures
+from producer.laboratory.laws import Figures
 from shared.errors import DaySixError
 
 SUFFIXES = (".html", ".md", ".svg", ".png")

@@ -80,7 +80,8 @@ def compare(
 
     from producer.arguments import WrongUsage
     from producer.laboratory import executors, showing
-    from producer.laboratory.comparing import Comparison, load_task
+    from producer.laboratory.comparing import Comparison
+    from producer.laboratory.tasks import load_task
     from shared.store import foreseen, store
 
     chosen, sizes = executors.choose(on), executors.sizes(concurrency)
@@ -132,10 +133,11 @@ def write_tour_report(reports: list[Any], file: Path | None) -> None:
 
 def finish(comparison: Any) -> dict[str, Any]:
     """The figures and what follows from them."""
-    from producer.laboratory import advice, figures
+    from producer.laboratory import advice, figures, findings
 
     found = figures.summarise(comparison)
-    found["recommendation"] = advice.recommend(found, figures.growth_bytes(comparison))
+    found["findings"] = findings.findings(comparison, found)
+    found["recommendation"] = advice.recommend(found, findings.growth_bytes(comparison))
     return found
 
 

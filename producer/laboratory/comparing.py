@@ -5,23 +5,17 @@ round 1…n  every size that is left, in another order each time: a noisy neighb
            hurts all alike
 """
 
-import importlib
-import inspect
-import json
 import math
-import os
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from producer.arguments import WrongUsage
 from producer.laboratory.executors import LADDER, Executor
 from producer.laboratory.sides import ClusterSide, LocalSide
+from producer.laboratory.tasks import Task
 from shared import presence, probes, references, workloads
 from shared.errors import DaySixError
 
@@ -37,29 +31,13 @@ _ANSWERS_WITHIN_S = 30.0
 _PLACES_A_CORE = 4
 # All rounds together should not take longer; a size that is too dear for that is run once.
 _ROUNDS_S = 90.0
+# About what a task costs on its way to a worker and back.
+_SENDING_S = 0.005
 # Beyond this share of the free memory a size is not tried.
 _MEMORY_SHARE = 0.5
 
 # Hears what begins: its name, how many are done of how many, the seconds left if known.
 Say = Callable[[str, int, int, float | None], None]
-
-
-@dataclass
-class Task:
-    """What is compared: a function by name, and how its items are called."""
-
-    name: str
-    function: Callable[..., Any]
-    reference: str
-    items: list[list[Any]]  # empty: numbers, as many as fit
-    extra: list[Any] = field(default_factory=list)
-
-    def awaitable(self) -> str:
-        """The reference of what asyncio runs; empty where the function is no coroutine."""
-        other = workloads.COROUTINES.get(self.function)
-        if other is not None:
-            return references.reference(other)
-        return self.reference if inspect.iscoroutinefunction(self.function) else ""
 
 
 @dataclass
@@ -81,61 +59,6 @@ class Cell:
     def wanted(self) -> bool:
         """Whether it is to be measured (again)."""
         return not (self.skipped or self.problem or self.once)
-
-
-def load_task(name: str, items: str, more: str) -> Task:
-    """The task of this name with its items; `WrongUsage` for what does not exist."""
-    function = workloads.WORKLOADS.get(name)
-    if function is None:
-        if ":" not in name:
-            raise WrongUsage(
-                f"{name!r} is neither one of {', '.join(workloads.WORKLOADS)} nor a module:function"
-            )
-        if os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())
-        references.check_allowed(name)
-        try:
-            importlib.import_module(name.partition(":")[0])
-        except ImportError as error:
-            raise WrongUsage(f"{name!r} cannot be imported here: {error}") from None
-        function = references.resolve_function(name)
-    try:
-        extra = json.loads(more)
-    except ValueError:
-        extra = None
-    if not isinstance(extra, list):
-        raise WrongUsage(f"--args {more!r} is not a JSON array such as '[10, \"a\"]'")
-    calls = [[*item, *extra] for item in _items(items)]
-    return Task(name, function, references.reference(function), calls, extra)
-
-
-def _items(words: str) -> list[list[Any]]:
-    """The arguments of each item: of a number, a range ``5..20`` or a file of JSON lines."""
-    first, dots, last = words.partition("..")
-    if not words:
-        return []
-    if words.isdecimal() or (dots and first.isdecimal() and last.isdecimal()):
-        numbers = range(int(first), int(last) + 1) if dots else range(int(words))
-        if not numbers:
-            raise WrongUsage(f"--items {words!r} are none")
-        return [[number] for number in numbers]
-    path = Path(words)
-    if not path.is_file():
-        raise WrongUsage(
-            f"--items {words!r} is neither a number, nor a range such as 5..20, nor a file"
-        )
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip():
-            try:
-                value = json.loads(line)
-            except ValueError:
-                raise WrongUsage(f"{words} line {number} is not JSON: {line[:60]!r}") from None
-            # An array is several arguments, anything else is one.
-            found.append(value if isinstance(value, list) else [value])
-    if not found:
-        raise WrongUsage(f"--items {words!r} has no lines")
-    return found
 
 
 class Comparison:
@@ -187,7 +110,7 @@ class Comparison:
                 side.close()
 
     def _open(self) -> None:
-        alive = {worker.pool for worker in presence.workers()}
+        alive = {worker.pool: worker for worker in presence.workers()}
         for executor in self.executors:
             if executor.kind is None:
                 self._local[executor] = LocalSide(executor)
@@ -197,7 +120,9 @@ class Comparison:
                 self._skip(executor, f"no {executor.kind.value} worker is alive")
             else:
                 side = self._cluster[executor] = ClusterSide(executor.kind)
-                self.workers[executor.kind.value] = side.surroundings(_ANSWERS_WITHIN_S)
+                found = side.surroundings(_ANSWERS_WITHIN_S)
+                found["startup_s"] = alive[executor.kind.value].startup_s
+                self.workers[executor.kind.value] = found
         # Whatever was not asked for: one item after the other is what all is measured against.
         self._local.setdefault(Executor.SERIAL, LocalSide(Executor.SERIAL))
 
@@ -275,19 +200,28 @@ class Comparison:
         return max(1, math.ceil(_ITEMS_A_PLACE * size / len(self.task.items)))
 
     def _spare(self) -> None:
-        """Leave dear sizes, none the best of its executor, at the one run they have had."""
+        """Leave dear sizes, none the best of its executor, at the one run they have had.
+
+        By what the laws expect of them: what a pilot took may be a neighbour's doing.
+        """
         if self._sizes:
             return
         best: dict[Executor, Cell] = {}
         for cell in filter(lambda cell: cell.wanted, self.cells):
             if cell.pilot_rate > best.setdefault(cell.executor, cell).pilot_rate:
                 best[cell.executor] = cell
-        dear = sorted(self.cells, key=lambda cell: cell.pilot_s, reverse=True)
-        for cell in dear:
-            left = sum(c.pilot_s for c in self.cells if c.wanted) * self.rounds
+        for cell in sorted(self.cells, key=self._expected_s, reverse=True):
+            left = sum(self._expected_s(c) for c in self.cells if c.wanted) * self.rounds
             if left > _ROUNDS_S and cell.wanted and best[cell.executor] is not cell:
                 cell.once = True
                 cell.runs.append(cell.pilot)
+
+    def _expected_s(self, cell: Cell) -> float:
+        at_once = min(cell.concurrency, self.here["cores"] / max(self.cpu_share, 1e-3))
+        each_s = self.item_s / max(1.0, at_once)
+        if cell.executor.kind:
+            each_s = max(each_s, _SENDING_S)
+        return float(each_s * cell.passes * len(self.task.items))
 
     def _measure(self, say: Say) -> None:
         self._spare()

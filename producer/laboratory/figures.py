@@ -1,23 +1,15 @@
-"""From samples to figures: medians over the rounds, their spread, percentiles, laws."""
+"""From samples to figures: medians over the rounds, their spread, percentiles."""
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
-from itertools import pairwise
 from typing import Any
 
+from producer.laboratory import laws
 from producer.laboratory.comparing import Cell, Comparison
 from producer.laboratory.executors import Executor
+from producer.laboratory.laws import Figures
 from shared.pools import PoolKind
 
-Figures = dict[str, Any]
-# A process that grows by this much an item, and by that much in all, leaks.
-_GROWTH_BYTES, _GROWN_BYTES = 64 * 1024, 8 * 1024 * 1024
-_LARGE_BYTES = 1024 * 1024
-# Threads that compute this many times as fast as one do not hold the GIL.
-_SCALES = 1.3
-# Runs that differ by more than this, half of them, met something else on the machine.
-_NOISY = 0.15
 _LANE_ITEMS = 400
 
 
@@ -42,12 +34,11 @@ def summarise(comparison: Comparison) -> Figures:
         "cells": cells,
         "notes": comparison.notes,
     }
-    report["releases_gil"] = releases_gil(report)
+    report["releases_gil"] = laws.releases_gil(report)
     for cell in cells:
         if cell["rates"]:
-            cell["ceiling"] = ceiling(report, cell)
-            cell["amdahl_serial_share"] = _karp_flatt(cell)
-    report["findings"] = _findings(comparison, report)
+            cell["ceiling"] = laws.ceiling(report, cell)
+            cell["amdahl_serial_share"] = laws.serial_share(cell)
     return report
 
 
@@ -55,7 +46,6 @@ def _figures(cell: Cell, comparison: Comparison) -> Figures:
     rates = [len(run["samples"]) / run["seconds"] for run in cell.runs]
     samples = [s for run in cell.runs for s in run["samples"] if "lost" not in s]
     noops = comparison.noops.get(cell.executor)
-    starts = [run["startup_s"] for run in cell.runs if "startup_s" in run]
     found: Figures = {
         "executor": cell.executor.value,
         "where": "cluster" if cell.executor.kind else "local",
@@ -83,11 +73,19 @@ def _figures(cell: Cell, comparison: Comparison) -> Figures:
         "cpu_s": statistics.median(_cpu_seconds(run["samples"]) for run in cell.runs),
         "peak_memory_bytes": max(_peak(run["samples"], cell, comparison) for run in cell.runs),
         "processes": max(_processes(run["samples"]) for run in cell.runs),
-        "startup_s": statistics.median(starts) if starts else None,
+        "startup_s": _startup(cell, comparison),
         "overhead_s": statistics.median(noops) if noops else None,
         "overlap": statistics.median(_overlap(run["samples"]) for run in cell.runs),
         "timeline": _timeline(cell.runs[-1]["samples"]),
     }
+
+
+def _startup(cell: Cell, comparison: Comparison) -> float | None:
+    """The seconds until it could run items: a pool's here, a worker's there."""
+    if cell.executor.kind:
+        found: float | None = comparison.workers[cell.executor.kind.value]["startup_s"]
+        return found
+    return statistics.median(run["startup_s"] for run in cell.runs)
 
 
 def _failed(sample: dict[str, Any], cell: Cell) -> bool:
@@ -125,89 +123,18 @@ def _item_seconds(samples: list[dict[str, Any]]) -> float:
     return float(sum(s["ended"] - s["began"] for s in samples))
 
 
-def releases_gil(report: Figures) -> bool | None:
-    """Whether threads compute side by side; None where nothing shows it."""
-    share = report["work"]["cpu_share"]
-    measured = [cell for cell in report["cells"] if cell["rates"]]
-    serial = [best_round(cell) for cell in measured if cell["executor"] == Executor.SERIAL]
-    threads = [
-        best_round(cell)
-        for cell in measured
-        if cell["executor"] == Executor.THREAD and cell["concurrency"] > 1
-    ]
-    if share is None or share < 0.5 or not serial or not threads:
+def noise(cell: Figures) -> float | None:
+    """By how much its rounds differ from their median; None after a single one."""
+    if len(cell["rates"]) < 2:
         return None
-    # What merely waits in the rest of its time speeds up as well: only beyond that.
-    return bool(max(threads) / max(serial) > _SCALES / share)
-
-
-def best_round(cell: Figures) -> float:
-    """The items a second of its fastest round: whatever else the machine does only slows it."""
-    return float(max(cell["rates"]))
-
-
-def noise(cell: Figures) -> float:
-    """By how much its rounds differ from their median."""
     low, high = cell["spread"]
     return float((high - low) / 2 / cell["items_a_second"])
 
 
-def ceiling(report: Figures, cell: Figures) -> float | None:
-    """The most items a second that the laws allow: so many at once, so much computing each.
-
-    Little: n at once, T + o seconds each (o: the overhead of a task), give n / (T + o).
-    Utilisation: k cores, u x T + o seconds of computing each, give k / (u x T + o), and a
-    process that holds the GIL gives 1 / (u x T) at most.
-    """
-    work, overhead_s = report["work"], cell["overhead_s"] or 0.0
-    most = saturation(report, cell)
-    if most is None:
-        return None
-    return float(min(cell["concurrency"] / (work["item_s"] + overhead_s), most))
-
-
-def saturation(report: Figures, cell: Figures) -> float | None:
-    """The items a second at which the cores, or the GIL, have no time left."""
-    work, overhead_s = report["work"], cell["overhead_s"] or 0.0
-    if work["cpu_share"] is None or not work["item_s"]:
-        return None
-    computing_s = max(work["cpu_share"] * work["item_s"], 1e-6)
-    where = report["workers"].get(cell["pool"], report["machine"])
-    most = usable_cores(report, cell["executor"]) / computing_s
-    if where["host"] == report["machine"]["host"]:
-        # Sending, taking and answering compute on the same cores.
-        most = min(most, all_cores(where) / (computing_s + overhead_s))
-    return float(most)
-
-
-def all_cores(where: Figures) -> float:
-    """Cores, or what a container may use of them."""
-    return float(min(where["cores"], where["cpu_limit"] or where["cores"]))
-
-
-def usable_cores(report: Figures, executor: str) -> float:
-    """How many cores can compute for this executor at once."""
-    pool = Executor(executor).kind
-    where = report["workers"].get(pool.value, report["machine"]) if pool else report["machine"]
-    cores = all_cores(where)
-    one_thread = executor in (
-        Executor.SERIAL,
-        Executor.ASYNCIO,
-        Executor.GREENLET,
-        Executor.GEVENT_POOL,
-    )
-    threads = executor in (Executor.THREAD, Executor.THREADS)
-    if one_thread or (threads and where["gil"] and not report["releases_gil"]):
-        return min(1.0, cores)
-    return cores
-
-
-def _karp_flatt(cell: Figures) -> float | None:
-    """The share that did not run in parallel, as Amdahl's law has it, from what was measured."""
-    n, speedup = cell["concurrency"], cell["speedup"]
-    if n < 2 or not speedup:
-        return None
-    return float(min(1.0, max(0.0, (1 / speedup - 1 / n) / (1 - 1 / n))))
+def typical_noise(report: Figures) -> float | None:
+    """The median of what all cells show."""
+    shown = [noise(cell) for cell in report["cells"] if cell["rates"]]
+    return statistics.median(known) if (known := [n for n in shown if n is not None]) else None
 
 
 def percentile(values: list[float], percent: int) -> float:
@@ -279,137 +206,3 @@ def _timeline(samples: list[dict[str, Any]]) -> list[list[Any]]:
 def _thinned(values: list[float], at_most: int) -> list[float]:
     step = max(1, len(values) / at_most)
     return [round(values[int(i * step)], 6) for i in range(min(len(values), at_most))]
-
-
-def _findings(comparison: Comparison, report: Figures) -> list[str]:
-    """What a reader must know beside the figures, a sentence each."""
-    found = [
-        *_errors(comparison),
-        *_large_results(comparison),
-        *_growth(comparison),
-        *_blocked(report),
-        *_overhead(report),
-        *_noise(report),
-    ]
-    if report["releases_gil"]:
-        found.append(
-            "threads scale although it computes: it spends its time in C code that releases the GIL"
-        )
-    for cell in report["cells"]:
-        if cell["problem"]:
-            found.append(f"{cell['executor']} × {cell['concurrency']}: {cell['problem']}")
-    return found
-
-
-def _errors(comparison: Comparison) -> Iterable[str]:
-    number = len(comparison.task.items)
-    where: dict[tuple[int, str], set[str]] = defaultdict(set)
-    lost: dict[str, set[str]] = defaultdict(set)
-    for cell in comparison.cells:
-        for run in cell.runs:
-            for index, sample in enumerate(run["samples"]):
-                if "lost" in sample:
-                    lost[sample["lost"]].add(cell.executor.value)
-                elif sample["error"]:
-                    where[index % number, sample["error"]].add(cell.executor.value)
-    ran = {cell.executor.value for cell in comparison.cells if cell.runs}
-    for (index, error), executors in sorted(where.items())[:3]:
-        places = "every executor" if executors == ran else ", ".join(sorted(executors))
-        yield f"item {index} raised {error} (in {places}); the others went on"
-    if len(where) > 3:
-        yield f"{len(where) - 3} more items raised"
-    for text, executors in sorted(lost.items())[:3]:
-        yield f"an item was lost in {', '.join(sorted(executors))}: {text}"
-
-
-def _large_results(comparison: Comparison) -> Iterable[str]:
-    refusals, size = "", 0
-    for cell in comparison.cells:
-        for run in cell.runs:
-            for sample in run["samples"]:
-                if "lost" not in sample:
-                    size = max(size, sample["size"])
-                    refusals = refusals or sample["refused"]
-    if refusals and size:
-        yield (f"it returns {size / 1e6:.0f} MB, more than a message may have: {refusals}")
-    elif refusals:
-        yield f"its result cannot travel: {refusals}"
-    elif size > _LARGE_BYTES:
-        yield f"it returns {size / 1e6:.1f} MB an item, which all goes through Redis: return a file's name or a key"
-
-
-def growth_bytes(comparison: Comparison) -> int:
-    """By how much a process grows with each item; 0 for one that does not."""
-    rss = [
-        sample["rss"][1]
-        for cell in comparison.cells
-        if cell.executor is Executor.SERIAL
-        for run in cell.runs
-        for sample in run["samples"]
-        if "lost" not in sample
-    ]
-    if len(rss) < 8:
-        return 0
-    # The first items fill caches; what goes on in the second half is growth.
-    half = rss[len(rss) // 2 :]
-    each = (half[-1] - half[0]) / (len(half) - 1)
-    falls = sum(later < earlier for earlier, later in pairwise(half))
-    if each < _GROWTH_BYTES or rss[-1] - rss[0] < _GROWN_BYTES or falls > len(half) / 4:
-        return 0
-    return int(each)
-
-
-def _growth(comparison: Comparison) -> Iterable[str]:
-    each = growth_bytes(comparison)
-    if each:
-        yield (
-            f"memory grows by {each / 2**20:.2f} MiB an item and is not given back: "
-            "have processes replaced, or find what is kept"
-        )
-
-
-def _blocked(report: Figures) -> Iterable[str]:
-    """A gevent worker that has one item at work although it may hold many."""
-    work = report["work"]
-    green = [
-        c
-        for executor in (Executor.GREENLET, Executor.GEVENT_POOL)
-        for c in report["cells"]
-        if c["executor"] == executor and c["rates"] and c["concurrency"] >= 2
-    ]
-    # The local ones show it best: nothing but the items takes time there.
-    green = [c for c in green if c["executor"] == green[0]["executor"]]
-    if work["cpu_share"] is None or not green or work["item_s"] < 0.001:
-        return
-    if any(c["overlap"] >= 1.2 for c in green):
-        return
-    if green[0]["items_a_second"] * work["item_s"] < 0.5:
-        return  # it was seldom at work at all
-    if work["cpu_share"] > 0.8:
-        yield "gevent gains nothing: it computes, and never gives way to another greenlet"
-    elif work["cpu_share"] < 0.5:
-        yield (
-            f"it blocks the gevent loop: it waits {1 - work['cpu_share']:.0%} of its time, yet one item "
-            "ran at a time; it waits in a call that gevent cannot patch (C code, a file, a driver of its own)"
-        )
-
-
-def _overhead(report: Figures) -> Iterable[str]:
-    """Work that is smaller than what it costs to send it."""
-    costs = [c["overhead_s"] for c in report["cells"] if c["pool"] and c.get("overhead_s")]
-    item_s = report["work"]["item_s"]
-    if costs and min(costs) > item_s / 2:
-        yield (
-            f"a task costs {min(costs) * 1e3:.1f} ms beside the {item_s * 1e3:.1f} ms of its work: "
-            "put several items into one task"
-        )
-
-
-def _noise(report: Figures) -> Iterable[str]:
-    """Rounds that differ: these figures say less than they seem to."""
-    measured = [noise(cell) for cell in report["cells"] if len(cell["rates"]) > 1]
-    if measured and statistics.median(measured) > _NOISY:
-        yield (
-            f"the rounds differ by ±{statistics.median(measured):.0%}: something else kept this machine "
-            "busy; run it again when it is quiet, or with more --rounds"
-        )

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 
 from producer.laboratory import charts, showing
-from producer.laboratory.figures import Figures
+from producer.laboratory.laws import Figures
 
 # Nothing may be fetched, whatever stands in the page.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

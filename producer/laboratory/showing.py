@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from producer.laboratory.figures import Figures, noise
+from producer.laboratory.figures import noise
+from producer.laboratory.laws import Figures
 
 _BAR_WIDTH = 12
 
@@ -110,7 +111,7 @@ _NAME: dict[str, Callable[[Figures], str]] = {
 SPEED: dict[str, Callable[[Figures], str]] = {
     **_NAME,
     "items/s": _number("items_a_second", 1),
-    "±": lambda cell: f"{noise(cell):.0%}",
+    "±": lambda cell: "" if (found := noise(cell)) is None else f"{found:.0%}",
     "× serial": _number("speedup", 2),
     "law": _number("ceiling", 0),
     "p50": _latency("p50"),

@@ -37,6 +37,8 @@ def test_what_waits_is_compared_and_many_greenlets_are_faster_than_one(stack):
     speedups = {c["concurrency"]: c["speedup"] for c in cells(found, "gevent-pool")}
     assert speedups[50] > 2 * speedups[1]
     assert serial["overhead_s"] < cells(found, "prefork")[0]["overhead_s"]
+    # What a worker says of its own start.
+    assert 0 < cells(found, "prefork")[0]["startup_s"] < 120
     # Two sizes beyond what a pool of eight holds: said, and not measured.
     assert any("hold 8 at once" in note for note in found["notes"])
     for cell in cells(found, "prefork"):

@@ -1,12 +1,15 @@
 """The laboratory's arithmetic and advice, on figures made for it."""
 
+import time
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from producer.arguments import WrongUsage
-from producer.laboratory import advice, comparing, executors, figures, pages
+from producer.laboratory import advice, comparing, executors, figures, findings, laws, pages, tasks
 from producer.laboratory.executors import Executor
+from shared import probes
 
 ITEM_S = 0.05
 WORKER = {
@@ -73,8 +76,8 @@ def report(*cells, cpu_share, releases_gil=None):
         "releases_gil": releases_gil,
     }
     for one in found["cells"]:
-        one["ceiling"] = figures.ceiling(found, one)
-        one["amdahl_serial_share"] = figures._karp_flatt(one)
+        one["ceiling"] = laws.ceiling(found, one)
+        one["amdahl_serial_share"] = laws.serial_share(one)
     return found
 
 
@@ -128,6 +131,16 @@ def test_noisy_runs_are_not_called_sure():
     assert advised["confidence"] == "unsure"
 
 
+def test_a_size_that_ran_once_is_not_taken_for_a_certain_one():
+    noisy, once = cell("prefork", 2, 35, spread=0.4), cell("threads", 2, 20)
+    once["rates"], once["spread"] = [20], [20, 20]
+
+    advised = advice.recommend(report(noisy, once, cpu_share=1))
+
+    assert figures.noise(once) is None
+    assert advised["confidence"] == "fairly sure"
+
+
 def test_a_pool_in_which_items_fail_is_not_recommended():
     advised = advice.recommend(
         report(cell("prefork", 2, 20), cell("gevent-pool", 50, 900, failed=30), cpu_share=0.1)
@@ -175,9 +188,9 @@ def test_the_laws_bound_what_can_be_measured():
 
 
 def test_threads_that_scale_release_the_gil():
-    assert figures.releases_gil(report(cell("thread", 2, 38), cpu_share=1.0)) is True
-    assert figures.releases_gil(report(cell("thread", 2, 19), cpu_share=1.0)) is False
-    assert figures.releases_gil(report(cell("thread", 2, 38), cpu_share=0.1)) is None
+    assert laws.releases_gil(report(cell("thread", 2, 38), cpu_share=1.0)) is True
+    assert laws.releases_gil(report(cell("thread", 2, 19), cpu_share=1.0)) is False
+    assert laws.releases_gil(report(cell("thread", 2, 38), cpu_share=0.1)) is None
 
 
 def run(*costs):
@@ -207,8 +220,8 @@ def test_rounds_that_differ_much_are_called_a_busy_machine():
         for spread in (0.02, 0.4)
     )
 
-    assert not list(figures._noise(quiet))
-    assert "the rounds differ by ±40%" in next(iter(figures._noise(busy)))
+    assert not list(findings._noise(quiet))
+    assert "the rounds differ by ±40%" in next(iter(findings._noise(busy)))
 
 
 def test_percentiles_are_values_that_occurred():
@@ -243,22 +256,28 @@ def test_overlap_tells_waiting_together_from_one_after_the_other():
     [("", []), ("3", [[0], [1], [2]]), ("5..7", [[5], [6], [7]])],
 )
 def test_items_are_a_number_or_a_range(words, items):
-    assert comparing._items(words) == items
+    assert tasks._items(words) == items
 
 
 def test_items_come_from_a_file_of_json_lines(tmp_path):
     path = tmp_path / "items.jsonl"
     path.write_text('"a.png"\n\n[1, 2]\n{"x": 1}\n')
 
-    assert comparing._items(str(path)) == [["a.png"], [1, 2], [{"x": 1}]]
+    assert tasks._items(str(path)) == [["a.png"], [1, 2], [{"x": 1}]]
     path.write_text('"a.png"\nb.png\n')
     with pytest.raises(WrongUsage, match=r"line 2 is not JSON: .b\.png."):
-        comparing._items(str(path))
+        tasks._items(str(path))
 
 
 def test_executors_and_sizes_are_lists_without_doubles():
     assert executors.choose("serial, prefork,serial") == [Executor.SERIAL, Executor.PREFORK]
     assert executors.sizes("8,1, 8") == (1, 8)
+
+
+def test_a_process_knows_its_age():
+    age_s = time.time() - psutil.Process().create_time()
+
+    assert probes.process_age_s() == pytest.approx(age_s, abs=1.0)
 
 
 def test_a_page_asks_for_nothing_and_runs_nothing():
