@@ -30,14 +30,14 @@ QUEUE = "chaos"
 class Bench:
     """One Redis and its workers; everything ends with it."""
 
-    def __init__(self, *, plain=False, persistent=False, lease_s=5.0, seed=1):
+    def __init__(self, *, plain=False, persistent=False, network=False, lease_s=5.0, seed=1):
         self.plain, self.lease_s = plain, lease_s
         self.random = random.Random(seed)
         self.mark = uuid.uuid4().hex
         self.folder = Path(tempfile.mkdtemp(prefix="day-six-chaos-"))
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
-        self.network = Network(self.port)
+        self.network = Network(self.port) if network else None
         self.config = f'bind 127.0.0.1\nport {self.port}\nsave ""\ndir "{self.folder}"\n' + (
             "appendonly yes\nappendfsync always\n" if persistent else "appendonly no\n"
         )
@@ -54,7 +54,8 @@ class Bench:
     def __exit__(self, *_):
         for worker in list(self.workers):
             self.kill(worker)
-        self.network.close()
+        if self.network:
+            self.network.close()
         self.server.kill()
         self.server.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -87,7 +88,7 @@ class Bench:
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "REDIS_URL": f"redis://127.0.0.1:{self.network.port}/0",
+            "REDIS_URL": f"redis://127.0.0.1:{self.network.port if self.network else self.port}/0",
             "CHAOS_NOTES": f"{self.url}/1",
             "CHAOS_PLAIN": "1" if self.plain else "0",
             "WORKER_LEASE_S": str(self.lease_s),

@@ -150,7 +150,7 @@ def cut_network(pools, seconds, *, seed=6):
 
     Afterwards all of them must answer to remote control.
     """
-    with Bench(seed=seed) as bench:
+    with Bench(seed=seed, network=True) as bench:
         for pool in pools:
             bench.worker(pool, CONCURRENCY)
         bench.send(300, seconds=0.1)
