@@ -84,8 +84,9 @@ def _startup(cell: Cell, comparison: Comparison) -> float | None:
     """The seconds until it could run items: a pool's here, a worker's there."""
     if cell.executor.kind:
         found: float | None = comparison.workers[cell.executor.kind.value]["startup_s"]
-        return found
-    return statistics.median(run["startup_s"] for run in cell.runs)
+    else:
+        found = statistics.median(run["startup_s"] for run in cell.runs)
+    return found
 
 
 def _failed(sample: dict[str, Any], cell: Cell) -> bool:

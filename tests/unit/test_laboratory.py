@@ -132,7 +132,7 @@ def test_noisy_runs_are_not_called_sure():
 
 
 def test_a_size_that_ran_once_is_not_taken_for_a_certain_one():
-    noisy, once = cell("prefork", 2, 35, spread=0.4), cell("threads", 2, 20)
+    noisy, once = cell("prefork", 2, 30, spread=0.4), cell("threads", 2, 20)
     once["rates"], once["spread"] = [20], [20, 20]
 
     advised = advice.recommend(report(noisy, once, cpu_share=1))
