@@ -23,7 +23,7 @@ from typing import Any
 from celery import signals
 from kombu.serialization import loads as deserialize
 
-from shared import codec, context, exceptions, references, results
+from shared import codec, context, exceptions, imports, references, results
 from shared.app import app
 from shared.errors import TaskWithdrawn, WorkerLost
 from shared.pools import PoolKind
@@ -117,7 +117,8 @@ def call(task: Any, payload: bytes, reply_to: str, options: dict[str, Any] | Non
 
     Options: ``go_on`` after an error, with the chunk's other items; ``setup``, a pool's
     identity, initializer and its arguments; ``output``, whether to send what is printed;
-    ``kinds``, the pools whose tasks wait for this one; ``process``, for a `Process`.
+    ``kinds``, the pools whose tasks wait for this one; ``process``, for a `Process`;
+    ``script``, the module that ``producer run`` runs.
     """
     options = options or {}
     return _answer(task, payload, reply_to, options, _run)
@@ -164,6 +165,8 @@ def _run(payload: bytes, options: dict[str, Any]) -> tuple[list[Outcome], BaseEx
     outcomes: list[Outcome] = []
     first: BaseException | None = None
     try:
+        if options.get("script"):
+            imports.follow(options["script"])
         _, function, module, mark, mode, items = codec.loads(payload)
         references.check_fingerprint(module, mark)
     except Exception as error:

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import itertools
 import os
 import socket
 import sys
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from shared import output, results
+from shared import imports, output, results, settings
 from shared.pools import PoolKind
 
 _running: ContextVar["Running | None"] = ContextVar("running", default=None)
@@ -25,6 +26,7 @@ class Running:
         self.reply_to = reply_to
         self.options = options
         self.kind = kind
+        self.children = itertools.count(1)
         self.captured = (
             output.Captured(functools.partial(results.tell, reply_to, call_id))
             if options.get("output")
@@ -103,6 +105,20 @@ def set_up(pool_id: str, initializer: Callable[..., Any], args: list[Any]) -> No
         failed = _set_ups[pool_id]
     if failed is not None:
         raise failed
+
+
+def inherited() -> dict[str, Any]:
+    """The options that every call takes along which is sent from here."""
+    options: dict[str, Any] = {}
+    if settings.current().output != "off":
+        options["output"] = True
+    around = current()
+    if around is not None:
+        options["kinds"] = around.kinds
+    script = imports.script() if around is None else around.options.get("script")
+    if script:
+        options["script"] = script
+    return options
 
 
 def whereabouts() -> dict[str, Any]:

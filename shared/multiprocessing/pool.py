@@ -762,18 +762,14 @@ def _options(
     kind: PoolKind, initializer: Function | None, initargs: tuple[Any, ...]
 ) -> dict[str, Any]:
     """What goes with every call of a pool; AssertionError where the pool could only dead-lock."""
-    options: dict[str, Any] = {}
     around = context.current()
-    if around is not None:
-        if kind.value in around.kinds:
-            # Every place of that kind may be taken by tasks that wait as this one would.
-            raise AssertionError(
-                f"a task on {' → '.join(around.kinds)} cannot open a pool on {kind.value}: "
-                "it would wait for the places that such tasks hold; choose another kind"
-            )
-        options["kinds"] = around.kinds
-    if current().output != "off":
-        options["output"] = True
+    if around is not None and kind.value in around.kinds:
+        # Every place of that kind may be taken by tasks that wait as this one would.
+        raise AssertionError(
+            f"a task on {' → '.join(around.kinds)} cannot open a pool on {kind.value}: "
+            "it would wait for the places that such tasks hold; choose another kind"
+        )
+    options = context.inherited()
     if initializer is not None:
         calls.name_of(initializer)  # refuse a lambda here
         options["setup"] = codec.dumps(

@@ -22,7 +22,6 @@ from shared.app import app
 from shared.calls import Mode
 from shared.errors import DaySixError
 from shared.pools import PoolKind
-from shared.settings import current
 from shared.store import store
 
 __all__ = ["Process", "active_children", "current_process", "parent_process"]
@@ -53,7 +52,9 @@ class Process:
         self._args = tuple(args)
         self._kwargs = dict(kwargs or {})
         self._kind = PoolKind(kind)
-        self._name = str(name) if name else f"{type(self).__name__}-{next(_counter)}"
+        self._identity = _next_identity()
+        number = ":".join(map(str, self._identity))
+        self._name = str(name) if name else f"{type(self).__name__}-{number}"
         self._daemon = bool(daemon) if daemon is not None else current_process().daemon
         self._remote: _Remote | None = None
         self._closed = False
@@ -225,14 +226,14 @@ class _Remote:
         self._call_id = str(uuid.uuid4())
         self._kind = process._kind
         name, payload = calls.encode_call(function, Mode.APPLY, [item])
-        options: dict[str, Any] = {
-            "process": {"name": process.name, "daemon": process.daemon, "parent": _describe_me()},
+        options = context.inherited()
+        options["process"] = {
+            "name": process.name,
+            "identity": list(process._identity),
+            "daemon": process.daemon,
+            "parent": _describe_me(),
         }
-        if current().output != "off":
-            options["output"] = True
-        around = context.current()
-        if around is not None:
-            options["kinds"] = around.kinds
+        if context.current() is not None:
             self._check_room()
         inbox = results.inbox()
         argsrepr, kwargsrepr = calls.arguments_repr(Mode.APPLY, [item])
@@ -397,6 +398,15 @@ def parent_process() -> Any:
 def active_children() -> list[Process]:
     """The processes that this one started and that have not ended."""
     return [process for process in list(_children) if process.is_alive()]
+
+
+def _next_identity() -> tuple[int, ...]:
+    """A number for each process; its own children are numbered below it."""
+    around = context.current()
+    if around is None:
+        return (next(_counter),)
+    above = around.options.get("process", {}).get("identity", ())
+    return (*above, next(around.children))
 
 
 def _describe_me() -> dict[str, Any]:
