@@ -11,10 +11,26 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from shared import probes
+
 Sample = dict[str, Any]
 Receive = Callable[[Any], None]
 # (arguments of the item, what takes its measures or an exception)
 Submit = Callable[[list[Any], Receive], Any]
+
+
+def pooled(pool: Any, function: Callable[..., Any]) -> Submit:
+    """Submits to a pool of `multiprocessing`'s shape, the standard library's or ours."""
+
+    def submit(item: list[Any], receive: Receive) -> Any:
+        return pool.apply_async(
+            probes.probe,
+            (function, item),
+            callback=lambda reply: receive(reply[0]),
+            error_callback=receive,
+        )
+
+    return submit
 
 
 class TooSlow(Exception):

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
-from producer.laboratory.driving import Receive, TooSlow, drive, drive_async
+from producer.laboratory.driving import Receive, Submit, TooSlow, drive, drive_async, pooled
 from producer.laboratory.executors import Executor
 from shared import codec, probes, references, workloads
 
@@ -66,7 +66,7 @@ def _run(executor: Executor, order: dict[str, Any]) -> dict[str, Any]:
         # Each worker has answered: what follows is not its start any more.
         pool.map(workloads.noop, range(size), chunksize=1)
         startup_s = time.time() - began
-        done = drive(_pooled(pool, function), items, size, within_s)
+        done = drive(pooled(pool, function), items, size, within_s)
     return {"startup_s": startup_s, **done}
 
 
@@ -76,23 +76,11 @@ def _pool(executor: Executor, size: int) -> Any:
     return multiprocessing.pool.ThreadPool(size)
 
 
-def _pooled(pool: Any, function: Callable[..., Any]) -> Callable[[list[Any], Receive], Any]:
-    def submit(item: list[Any], receive: Receive) -> Any:
-        return pool.apply_async(
-            probes.probe,
-            (function, item),
-            callback=lambda reply: receive(reply[0]),
-            error_callback=receive,
-        )
-
-    return submit
-
-
-def _serially(function: Callable[..., Any]) -> Callable[[list[Any], Receive], Any]:
+def _serially(function: Callable[..., Any]) -> Submit:
     return lambda item, receive: receive(probes.probe(function, item)[0])
 
 
-def _greenlets(function: Callable[..., Any]) -> Callable[[list[Any], Receive], Any]:
+def _greenlets(function: Callable[..., Any]) -> Submit:
     import gevent
 
     def run(item: list[Any], receive: Receive) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from multiprocessing import TimeoutError as PoolTimeoutError
 from typing import Any
 
-from producer.laboratory.driving import Receive, TooSlow, drive
+from producer.laboratory.driving import TooSlow, drive, pooled
 from producer.laboratory.executors import Executor
 from shared import codec, probes
 from shared.errors import DaySixError
@@ -100,17 +100,8 @@ class ClusterSide:
     ) -> dict[str, Any]:
         """The samples, the seconds; a `problem` where there are none."""
         with Pool(concurrency, kind=self._kind) as pool:
-
-            def submit(item: list[Any], receive: Receive) -> Any:
-                return pool.apply_async(
-                    probes.probe,
-                    (function, item),
-                    callback=lambda reply: receive(reply[0]),
-                    error_callback=receive,
-                )
-
             try:
-                return drive(submit, items, concurrency, within_s)
+                return drive(pooled(pool, function), items, concurrency, within_s)
             except TooSlow as error:
                 return {"problem": str(error), "late": True}
 
