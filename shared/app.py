@@ -13,7 +13,7 @@ from kombu import Queue
 
 from shared.pools import PoolKind
 from shared.settings import current
-from shared.store import keepalive
+from shared.store import connections, keepalive
 from shared.tasks import CONTRACTS
 
 
@@ -81,7 +81,7 @@ def configuration() -> dict[str, Any]:
             # How long a worker may hear nothing before it asks whether Redis is still there.
             "health_check_interval": 5,
             # kombu's pool raises when it is empty: every greenlet may acknowledge at once.
-            "max_connections": settings.gevent_concurrency + 50,
+            "max_connections": connections(settings.gevent_concurrency),
         },
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -92,7 +92,7 @@ def configuration() -> dict[str, Any]:
         "result_backend_thread_safe": True,
         "result_backend_always_retry": True,
         "result_backend_max_retries": 10,
-        "redis_max_connections": settings.gevent_concurrency + 50,
+        "redis_max_connections": connections(settings.gevent_concurrency),
         "redis_socket_timeout": settings.redis_timeout_s,
         "redis_socket_connect_timeout": min(settings.redis_timeout_s, 2.0),
         "redis_socket_keepalive": True,

@@ -33,6 +33,11 @@ def keepalive(settings: Settings) -> dict[int, int]:
     return {getattr(socket, key): value for key, value in options.items() if hasattr(socket, key)}
 
 
+def connections(size: int) -> int:
+    """How many connections a process needs that runs so many tasks at once, and some of its own."""
+    return size + 50
+
+
 def connect(settings: Settings, *, answer_within_s: float | None = None) -> redis.Redis:
     """A client for Redis; it connects at its first command and survives short absences."""
     return redis.Redis.from_url(
@@ -44,7 +49,7 @@ def connect(settings: Settings, *, answer_within_s: float | None = None) -> redi
         health_check_interval=25,
         retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 3),
         # Every greenlet of a gevent worker may hold one while it answers.
-        max_connections=settings.gevent_concurrency + 50,
+        max_connections=connections(settings.gevent_concurrency),
     )
 
 

@@ -8,6 +8,7 @@ from celery import signals
 from shared.app import app
 from shared.errors import SettingsError
 from shared.settings import current
+from shared.store import connections
 from worker import requests
 from worker.health import HealthFile
 from worker.heartbeat import Presence, pool_kind
@@ -38,6 +39,6 @@ def size_pool(conf: Any, options: dict[str, Any], **_: Any) -> None:
     size = options.get("concurrency") or current().concurrency(pool_kind(options.get("pool")))
     conf.worker_concurrency = size
     # Each of them may store its outcome at once.
-    room = max(conf.redis_max_connections, size + 50)
+    room = max(conf.redis_max_connections, connections(size))
     conf.redis_max_connections = room
     conf.broker_transport_options = {**conf.broker_transport_options, "max_connections": room}
