@@ -102,14 +102,18 @@ def write(reports: list[tour.Report], file: Path) -> None:
     file.write_text("\n".join(_markdown(reports, pictures)) + "\n", encoding="utf-8")
 
 
+def _became(report: tour.Report) -> str:
+    state = "ok" if report.ok else f"FAILED: {report.problem}"
+    found = f" {report.found}." if report.found else ""
+    return f"Local {report.local_s:.1f} s, cluster {report.cluster_s:.1f} s, {state}.{found}"
+
+
 def _markdown(reports: list[tour.Report], pictures: list[Path]) -> Iterator[str]:
     yield "# producer tour\n"
     for report, picture in zip(reports, pictures, strict=True):
-        state = "ok" if report.ok else f"FAILED: {report.problem}"
-        found = f" {report.found}." if report.found else ""
         yield f"## {report.row}: {report.shows}\n"
         yield f"{EXPLAINED[report.row]}\n"
-        yield f"Local {report.local_s:.1f} s, cluster {report.cluster_s:.1f} s, {state}.{found}\n"
+        yield f"{_became(report)}\n"
         yield f"![{report.row}, local beside cluster]({picture.name})\n"
 
 
@@ -119,14 +123,9 @@ def _body(reports: list[tour.Report]) -> Iterator[str]:
     rows = {row.name: row for row in tour.ROWS}
     for report in reports:
         row = rows[report.row]
-        state = "ok" if report.ok else f"FAILED: {report.problem}"
         yield f"<h2>{escape(report.row)}: {escape(report.shows)}</h2>"
         yield f"<p>{escape(EXPLAINED[report.row])}</p>"
-        found = f" {report.found}." if report.found else ""
-        yield (
-            f"<p>Local {report.local_s:.1f} s, cluster {report.cluster_s:.1f} s, {escape(state)}."
-            f"{escape(found)}</p>"
-        )
+        yield f"<p>{escape(_became(report))}</p>"
         caption = f"{report.row}, local beside cluster"
         yield pages.chart(report.row, caption, charts.svg(report.row, _draw(report), {}))
         code = (tour.FOLDER / row.script).read_text(encoding="utf-8")
