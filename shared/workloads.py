@@ -24,7 +24,7 @@ _FILE_BYTES = 256 * 1024
 
 def cpu(item: int) -> int:
     """Count primes in pure Python: holds the GIL all the time."""
-    return _primes(_PRIMES_BELOW)
+    return count_primes(_PRIMES_BELOW)
 
 
 def numeric(item: int) -> str:
@@ -50,7 +50,7 @@ def file(item: int) -> int:
 
 def mixed(item: int) -> int:
     """Compute some, then wait three times as long."""
-    found = _primes(_PRIMES_BELOW // 4)
+    found = count_primes(_PRIMES_BELOW // 4)
     time.sleep(0.03)
     return found
 
@@ -96,7 +96,8 @@ WORKLOADS: dict[str, Callable[[int], Any]] = {
 COROUTINES: dict[Callable[[int], Any], Callable[[int], Any]] = {io: io_async, sleep: sleep_async}
 
 
-def _primes(below: int) -> int:
+def count_primes(below: int) -> int:
+    """How many primes are less than that, by trial division in pure Python."""
     found: list[int] = []
     for number in range(2, below):
         for prime in found:

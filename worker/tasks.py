@@ -1,7 +1,6 @@
 """The ready-made tasks. Their names and arguments stand in `shared.tasks`."""
 
 import inspect
-import itertools
 import os
 import time
 import urllib.error
@@ -13,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import NonNegativeInt
 
 from shared import tasks as contracts
+from shared import workloads
 from shared.app import app
 from shared.settings import current
 
@@ -50,12 +50,7 @@ def count_steps(
 
 @implements(contracts.primes)
 def primes(below: NonNegativeInt) -> int:
-    found: list[int] = []
-    for number in range(2, below):
-        small = itertools.takewhile(lambda prime: prime * prime <= number, found)  # noqa: B023
-        if all(number % prime for prime in small):
-            found.append(number)
-    return len(found)
+    return workloads.count_primes(below)
 
 
 @implements(contracts.fetch)
