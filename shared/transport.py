@@ -325,12 +325,11 @@ class Poller(base.MultiChannelPoller):
             self._check_subclients()
 
     def _check_subclients(self) -> None:
+        every_s = min((channel.health_check_interval for channel in self._channels), default=None)
         now = time.monotonic()
-        for channel in self._channels:
-            if now - self._subclients_checked_at >= channel.health_check_interval:
-                self._subclients_checked_at = now
-                self.maybe_check_subclient_health()
-                break
+        if every_s is not None and now - self._subclients_checked_at >= every_s:
+            self._subclients_checked_at = now
+            self.maybe_check_subclient_health()
 
 
 class Transport(base.Transport):
