@@ -1,5 +1,6 @@
 """`producer run`: a script does on the workers what it does with plain Python."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,8 @@ def run(stack):
                 timeout=60,
                 check=False,
                 cwd=ROOT,
+                # Unbuffered, local children would write into each other's lines.
+                env={**os.environ, "PYTHONUNBUFFERED": ""},
             )
             for command in ([sys.executable], [sys.executable, "-m", "producer", "run"])
         ]
