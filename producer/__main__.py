@@ -391,6 +391,36 @@ def stack(
     )
 
 
+@app.command(
+    short_help="Print or serve figures for Prometheus.",
+    epilog="""Examples:
+
+  producer metrics
+
+  producer metrics --serve 9808
+""",
+)
+def metrics(
+    serve: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", min=1, max=65535, help="Serve GET /metrics until Ctrl-C."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Print queue lengths, ages, dead letters and lost leases in Prometheus' format."""
+    from producer import metrics as exporter
+
+    if serve is None:
+        print(exporter.text(), end="")
+        return
+    server, thread = exporter.serve(host, serve)
+    say(f"serving http://{host}:{serve}/metrics")
+    try:
+        thread.join()
+    finally:
+        server.shutdown()
+
+
 laboratory.register(app)
 watching.register(app)
 

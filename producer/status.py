@@ -5,7 +5,7 @@ from typing import Any
 
 from kombu.transport.redis import Channel
 
-from shared import dead, presence
+from shared import dead, presence, taken
 from shared.pools import PoolKind
 from shared.store import foreseen, store
 
@@ -29,7 +29,7 @@ def read() -> list[PoolStatus]:
     workers = presence.workers()
     with foreseen():
         pipe = store().pipeline(transaction=False)
-        pipe.hgetall("counts")
+        pipe.hgetall(taken.COUNTS)
         pipe.hgetall(dead.BY_QUEUE)
         for kind in PoolKind:
             for key in queue_keys(kind.value):

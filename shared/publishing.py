@@ -7,6 +7,7 @@ an ordinary kombu queue, so any Celery worker can take from it. What is skipped,
 
 import base64
 import json
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from celery.utils.saferepr import saferepr
 from kombu.serialization import dumps as serialize
 
-from shared.app import app
+from shared.app import SENT_AT, app
 from shared.store import foreseen, store
 
 # KEYS: the queue's list, a mark for this push. ARGV: the limit (0: none), then the messages.
@@ -68,6 +69,7 @@ class Template:
             **self._headers,
             "id": task_id,
             "root_id": task_id,
+            SENT_AT: time.time(),
             "argsrepr": _short(tuple(args)) if argsrepr is None else argsrepr,
             "kwargsrepr": _short(kwargs) if kwargsrepr is None else kwargsrepr,
         }

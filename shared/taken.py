@@ -36,6 +36,9 @@ OWNERS = "owners"
 BURIED = "buried"
 RENEWED_AT = "owners:renewed"
 PREFIX = "taken:"
+# Where a worker also counts its tasks, and the count of leases that have ended.
+COUNTS = "counts"
+LOST = "leases:lost"
 _RENEWALS_PER_LEASE = 4
 _AT_ONCE = 100
 _PAUSE_S = 0.2
@@ -119,10 +122,10 @@ end
 return 0
 """
 
-# KEYS: what an owner had taken, buried. ARGV: owner.
+# KEYS: what an owner had taken, buried, the counts. ARGV: owner, what to count it as.
 _FORGET = """
-if redis.call('exists', KEYS[1]) == 0 then
-    redis.call('srem', KEYS[2], ARGV[1])
+if redis.call('exists', KEYS[1]) == 0 and redis.call('srem', KEYS[2], ARGV[1]) == 1 then
+    redis.call('hincrby', KEYS[3], ARGV[2], 1)
 end
 """
 
@@ -337,7 +340,7 @@ def _return_all(client: redis.Redis, owner: str) -> None:
     found: Any = client.hkeys(key)
     for number in sorted((field.decode() for field in found), key=int, reverse=True):
         returned += return_lost(client, f"{key}#{number}", owner.rpartition(":")[0])
-    client.eval(_FORGET, 2, key, BURIED, owner)
+    client.eval(_FORGET, 3, key, BURIED, COUNTS, owner, LOST)
     if returned:
         logger.warning("returned %d messages of %s, which is gone", returned, owner)
 

@@ -9,7 +9,7 @@ from celery import bootsteps, signals
 from celery.utils.log import get_logger
 from celery.worker import state
 
-from shared import calls, presence, probes
+from shared import calls, presence, probes, taken
 from shared.pools import PoolKind
 from shared.settings import current
 from shared.store import connect, store
@@ -105,7 +105,7 @@ class Counts:
     writes. What was not yet written when a process is killed is missing from the counts.
     """
 
-    KEY = "counts"
+    KEY = taken.COUNTS
 
     def __init__(self) -> None:
         self._pending: Counter[str] = Counter()

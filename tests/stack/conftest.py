@@ -82,6 +82,7 @@ class Compose:
         self.directory = directory
         self.project = f"day-six-test-{uuid.uuid4().hex[:8]}"
         self.flower_port = free_port()
+        self.metrics_port = free_port()
         self.environment = {
             # Neither this machine's settings nor its .env: the file as it is.
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
@@ -91,6 +92,7 @@ class Compose:
             "REDIS_IMAGE": REDIS_IMAGE,
             "PYTHON_IMAGE": PYTHON_IMAGE,
             "FLOWER_PORT": str(self.flower_port),
+            "METRICS_PORT": str(self.metrics_port),
         }
 
     def command(self, *arguments):
@@ -135,7 +137,7 @@ def image():
 @pytest.fixture(scope="session")
 def compose_file():
     """The compose file as Compose understands it, profiles included."""
-    text = Compose(ROOT)("--profile", "producer", "config", "--format", "json")
+    text = Compose(ROOT)("--profile", "*", "config", "--format", "json")
     # `config` writes a dollar sign as a compose file would: twice.
     return json.loads(text.replace("$$", "$"))
 

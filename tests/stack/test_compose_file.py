@@ -83,14 +83,14 @@ def test_redis_keeps_everything_it_was_given(services):
     assert any(volume["target"] == "/data" for volume in services["redis"]["volumes"])
 
 
-def test_only_flower_is_published_and_on_loopback_only(services):
+def test_only_flower_and_metrics_are_published_and_on_loopback_only(services):
     published = {
         name: [port["host_ip"] for port in service["ports"]]
         for name, service in services.items()
         if service.get("ports")
     }
 
-    assert published == {"flower": ["127.0.0.1"]}
+    assert published == {"flower": ["127.0.0.1"], "metrics": ["127.0.0.1"]}
 
 
 def test_a_password_is_named_by_its_file_only(services):

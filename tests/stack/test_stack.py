@@ -35,7 +35,7 @@ def stack(image, tmp_path_factory):
         compose.start_s = time.monotonic() - started
         yield compose
     finally:
-        compose("--profile", "producer", "down", "--volumes", "--remove-orphans", "--timeout=5")
+        compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout=5")
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +209,18 @@ def try_commands(stack, service, commands):
     if service == "producer":
         return stack.python(script).splitlines()
     return stack("exec", "-T", service, "python", "-c", script).splitlines()
+
+
+def test_metrics_are_served_to_this_machine(stack):
+    stack("--profile", "metrics", "up", "--detach", "--wait", "metrics")
+
+    url = f"http://127.0.0.1:{stack.metrics_port}/metrics"
+    with urllib.request.urlopen(url, timeout=10) as response:
+        told = response.read().decode()
+
+    assert "\nday_six_up 1.0\n" in told
+    assert '\nday_six_workers{queue="gevent"} 1.0\n' in told
+    stack("rm", "--stop", "--force", "metrics")
 
 
 def test_redis_is_on_one_network_that_has_no_way_out(stack):

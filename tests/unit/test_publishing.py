@@ -90,7 +90,7 @@ def test_a_rendered_message_is_what_apply_async_would_have_sent(case, queue):
     theirs = without_ids(sent_by_celery(task, args, kwargs, queue, **options))
     ours = without_ids(rendered(task, args, kwargs, queue, **options))
 
-    for moment in ("eta", "expires"):  # of two calls, one after the other
+    for moment in ("eta", "expires", "sent_at"):  # of two calls, one after the other
         assert bool(theirs["headers"][moment]) is bool(ours["headers"][moment])
         del theirs["headers"][moment], ours["headers"][moment]
     assert ours == theirs
