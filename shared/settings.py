@@ -3,7 +3,7 @@
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, PositiveInt, ValidationError
@@ -23,7 +23,31 @@ def _redis_url(text: str) -> str:
         raise ValueError("should look like redis://[user:password@]host:6379/0")
     if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
         raise ValueError("should end with the number of a database, such as /0")
+    if parts.query:
+        _check_options(text)
     return text
+
+
+def _check_options(url: str) -> None:
+    """Have redis-py look at what follows the question mark, without connecting."""
+    import redis.connection  # noqa: PLC0415 - for this alone
+
+    try:
+        found: Any = redis.connection.parse_url(url)
+        made_by = found.pop("connection_class", redis.connection.Connection)
+        found.pop("max_connections", None)
+        made_by(**found)
+        for option in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+            if option in found and not Path(found[option]).is_file():
+                raise ValueError(f"{option} is no file")
+    except TypeError as error:
+        # Redis-py names it, and nothing else of the URL.
+        unknown = str(error).rpartition(" ")[2]
+        raise ValueError(
+            f"has the option {unknown}, which does not exist, or goes with rediss:// only"
+        ) from None
+    except (ValueError, redis.RedisError) as error:
+        raise ValueError(f"has an option that does not fit: {error}") from None
 
 
 def _module_names(text: str) -> str:

@@ -96,6 +96,11 @@ def test_a_word_that_does_not_fit_is_one_line_with_what_would(monkeypatch, varia
         "redis://:top/topsecret@host/0",
         "redis://:top#topsecret@host/0",
         "redis://:top?topsecret@host/0",
+        "redis://:topsecret@host/0?nonsense=1",
+        "redis://:topsecret@host/0?ssl_ca_certs=ca.pem",
+        "redis://:topsecret@host/0?socket_timeout=topsecret",
+        "rediss://:topsecret@host/0?ssl_cert_reqs=perhaps",
+        "rediss://:topsecret@host/0?ssl_ca_certs=/no/such/file",
         "unix:///topsecret",
     ],
 )

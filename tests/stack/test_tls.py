@@ -1,0 +1,171 @@
+"""A Redis that speaks TLS alone: broker, results, the library and Flower."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+
+import pytest
+import redis
+import trustme
+
+from shared.pools import PoolKind
+from tests.stack.conftest import REDIS_IMAGE, ROOT, free_port, run, until
+
+PASSWORD = secrets.token_hex(16)
+CONFIG = f"""
+port 0
+tls-port 6379
+tls-cert-file /tls/redis.pem
+tls-key-file /tls/redis.key
+tls-ca-cert-file /tls/ca.pem
+tls-auth-clients no
+requirepass {PASSWORD}
+save ""
+"""
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    """A folder with a certificate for 127.0.0.1, its authority, and another authority."""
+    folder = tmp_path_factory.mktemp("tls")
+    mine, other = trustme.CA(), trustme.CA()
+    certificate = mine.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(folder / "redis.key")
+    for number, blob in enumerate(certificate.cert_chain_pems):
+        blob.write_to_path(folder / "redis.pem", append=number > 0)
+    mine.cert_pem.write_to_path(folder / "ca.pem")
+    other.cert_pem.write_to_path(folder / "other.pem")
+    (folder / "redis.conf").write_text(CONFIG)
+    folder.chmod(0o755)  # Redis runs as a user of its own
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(authority):
+    """Where a Redis with TLS listens."""
+    port, name = free_port(), f"day-six-tls-{uuid.uuid4().hex[:8]}"
+    # Copied, not mounted: the Engine may be on another machine.
+    create = ["create", "--name", name, "--publish", f"127.0.0.1:{port}:6379"]
+    run("docker", *create, "--tmpfs", "/data", REDIS_IMAGE, "redis-server", "/tls/redis.conf")
+    try:
+        run("docker", "cp", f"{authority}/.", f"{name}:/tls")
+        run("docker", "start", name)
+        found = f"rediss://:{PASSWORD}@127.0.0.1:{port}/0?ssl_ca_certs={authority}/ca.pem"
+        client = redis.Redis.from_url(found)
+
+        def answers():
+            try:
+                return client.ping()
+            except redis.ConnectionError:
+                return False
+
+        until(answers, within_s=20, what="Redis answers")
+        yield found
+    finally:
+        run("docker", "rm", "--force", "--volumes", name)
+
+
+def environment(url):
+    return {**os.environ, "REDIS_URL": url, "TASK_MODULES": "examples"}
+
+
+def producer(url, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "producer", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=ROOT,
+        env=environment(url),
+    )
+
+
+@pytest.fixture(scope="module")
+def workers(url, tmp_path_factory):
+    """A worker of each kind, and Flower; Flower's port."""
+    logs, port = tmp_path_factory.mktemp("logs"), free_port()
+    celery = (sys.executable, "-m", "celery", "-A", "worker")
+    commands = {
+        kind.value: (
+            *(*celery, "worker", "--pool", kind.value, "--queues", kind.value),
+            *("--concurrency", "2", "--hostname", f"{kind.value}@%h"),
+        )
+        for kind in PoolKind
+    }
+    commands["flower"] = (*celery, "flower", "--address=127.0.0.1", f"--port={port}")
+    running = []
+    for name, command in commands.items():
+        with (logs / name).open("wb") as log:
+            running.append(
+                subprocess.Popen(
+                    command, env=environment(url), cwd=ROOT, stdout=log, stderr=log, process_group=0
+                )
+            )
+
+    def all_alive():
+        states = json.loads(producer(url, "status", "--json").stdout)
+        return sum(state["workers"] for state in states) == len(PoolKind)
+
+    try:
+        until(all_alive, within_s=60, what="three workers are alive")
+        yield port
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait(30)
+
+
+@pytest.mark.parametrize("pool", [kind.value for kind in PoolKind])
+def test_tasks_and_their_results_travel_by_tls(url, workers, pool):
+    sent = producer(url, "send", "primes", "100", "--pool", pool, "--wait", "--json")
+
+    assert sent.returncode == 0, sent.stderr
+    assert json.loads(sent.stdout)["result"] == 25
+
+
+def test_the_library_travels_by_tls(url, workers):
+    began = time.monotonic()
+    done = producer(url, "run", "examples/s2_pool.py")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("count: ") == 20
+    assert time.monotonic() - began < 60
+
+
+def test_flower_sees_the_workers_by_tls(workers):
+    def online():
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{workers}/metrics", timeout=5) as page:
+                return page.read().decode().count("flower_worker_online{") == len(PoolKind)
+        except OSError:
+            return False
+
+    until(online, within_s=60, what="Flower shows three workers")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (("/ca.pem", "/other.pem"), "certificate"),
+        (("/ca.pem", "/none.pem"), "ssl_ca_certs is no file"),
+        (("?ssl_ca_certs", "?not_ssl"), "not_ssl"),
+        (("rediss:", "redis:"), "rediss://"),
+        ((PASSWORD, "wrong"), "password"),
+    ],
+)
+def test_a_wrong_authority_password_or_no_tls_is_one_clear_line(url, changed, said):
+    began = time.monotonic()
+    done = producer(url.replace(*changed), "status")
+
+    assert done.returncode in (1, 2)
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+    assert PASSWORD not in done.stderr
+    assert time.monotonic() - began < 20
