@@ -170,6 +170,8 @@ def tasks(json: Json = False) -> None:
 
   producer send count_steps --kwargs '{"label": "b", "steps": 3}' --countdown 10
 
+  producer send fetch --id report-2026-11-24        (repeated, it is not sent again)
+
   producer send fail -- -oops        (a word that starts with a minus; options go before)
 """
 )
@@ -187,6 +189,14 @@ def send(
     expires: Annotated[
         float | None, typer.Option(min=0, help="Seconds after which it no longer runs.")
     ] = None,
+    key: Annotated[
+        str,
+        typer.Option(
+            "--id",
+            metavar="KEY",
+            help="Sent once under this key, however often it is repeated (for RESULT_EXPIRES_S).",
+        ),
+    ] = "",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the results.")] = False,
     timeout: Annotated[
         float | None, typer.Option(min=0, help="Seconds to wait for results, at most.")
@@ -201,6 +211,10 @@ def send(
 
     if when_full not in ("wait", "stop"):
         raise arguments.WrongUsage(f"--when-full {when_full!r} is neither wait nor stop")
+    if key and count > 1:
+        raise arguments.WrongUsage(
+            f"--id {key!r} names one task, and --count {count} asks for more"
+        )
     contract = arguments.find(task)
     positional, keywords = arguments.parse(contract, args or [], kwargs)
     order = sending.Order(
@@ -213,6 +227,7 @@ def send(
         expires_s=expires,
         wait_for_room=when_full == "wait",
         keep_ids=wait,
+        key=key,
     )
     before = sending.queued(order.pool) if wait else 0
     sent = _send_with_progress(order)
@@ -228,10 +243,13 @@ def send(
                 "task": contract.name,
                 "pool": order.pool.value,
                 "count": sent.count,
+                "repeated": sent.repeated,
                 "seconds": round(sent.seconds, 3),
                 "ids": sent.ids[: sending.IDS_KEPT],
             }
         )
+    elif sent.repeated:
+        print(f"{contract.name} was accepted before under this key: {sent.ids[0]}")
     elif sent.count == 1:
         print(f"queued {contract.name} on {order.pool.value}: {sent.ids[0]}")
     else:

@@ -38,6 +38,7 @@ class Order:
     expires_s: float | None = None
     wait_for_room: bool = True
     keep_ids: bool = False
+    key: str = ""  # makes it count once, however often it is sent
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Sent:
     count: int = 0
     seconds: float = 0.0
     ids: list[str] = field(default_factory=list)
+    repeated: bool = False  # accepted before, under the same key
 
     @property
     def rate(self) -> float:
@@ -65,6 +67,8 @@ def send(order: Order, on_batch: Callable[[int], None], on_full: Callable[[], No
         )
     except OverflowError:
         raise WrongUsage("--countdown or --expires lead beyond the end of the calendar") from None
+    if order.key:
+        return _send_once(order, template, on_full)
     sent = Sent()
     started = time.monotonic()
     limit = current().queue_limit
@@ -86,6 +90,35 @@ def send(order: Order, on_batch: Callable[[int], None], on_full: Callable[[], No
             sent.seconds = time.monotonic() - started
             on_batch(pushed)
     return sent
+
+
+def id_of(key: str) -> str:
+    """The id of the task that is sent under a key: the key itself where it is a UUID."""
+    try:
+        return str(uuid.UUID(key))
+    except ValueError:
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"day-six:{key}"))
+
+
+def _send_once(order: Order, template: publishing.Template, on_full: Callable[[], None]) -> Sent:
+    settings = current()
+    task_id = id_of(order.key)
+    message = template.render(task_id, order.args, order.kwargs)
+    started = time.monotonic()
+    while True:
+        accepted, before = publishing.push_once(
+            order.pool.value,
+            task_id,
+            message,
+            limit=settings.queue_limit,
+            within_s=settings.result_expires_s,
+        )
+        if accepted:
+            return Sent(int(not before), time.monotonic() - started, [task_id], repeated=before)
+        if not order.wait_for_room:
+            raise QueueFull(order.pool.value, settings.queue_limit, 0)
+        on_full()
+        time.sleep(_ROOM_POLL_S)
 
 
 def queued(pool: PoolKind) -> int:

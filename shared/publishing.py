@@ -18,25 +18,32 @@ from kombu.serialization import dumps as serialize
 from shared.app import SENT_AT, app
 from shared.store import foreseen, store
 
-# KEYS: the queue's list, a mark for this push. ARGV: the limit (0: none), then the messages.
-# Puts as many on the list as fit and returns how many. The mark makes a push that is repeated
-# after a lost answer count once.
+# KEYS: the queue's list, a mark for this push. ARGV: the limit (0: none), how many seconds the
+# mark stays, then the messages. Puts as many on the list as fit; returns how many, and whether
+# that was done before. The mark makes a push that is repeated, after a lost answer or on purpose,
+# count once.
 _PUSH = """
 local before = redis.call('get', KEYS[2])
 if before then
-    return tonumber(before)
+    return {tonumber(before), 1}
 end
 local limit = tonumber(ARGV[1])
 local last = #ARGV
 if limit > 0 then
-    last = math.min(last, 1 + math.max(0, limit - redis.call('llen', KEYS[1])))
+    last = math.min(last, 2 + math.max(0, limit - redis.call('llen', KEYS[1])))
 end
-for i = 2, last do
+for i = 3, last do
     redis.call('lpush', KEYS[1], ARGV[i])
 end
-redis.call('set', KEYS[2], last - 1, 'ex', 60)
-return last - 1
+if last > 2 then
+    redis.call('set', KEYS[2], last - 2, 'ex', ARGV[2])
+end
+return {last - 2, 0}
 """
+
+
+# Nobody repeats a push later than this: redis-py's and the pools' own attempts have ended.
+_REPEATED_WITHIN_S = 60
 
 
 class Template:
@@ -105,7 +112,25 @@ def push(queue: str, messages: Sequence[bytes], *, limit: int = 0, mark: str = "
     """
     if not messages:
         return 0
+    return _push(queue, messages, limit, f"pushed:{mark or uuid.uuid4().hex}", _REPEATED_WITHIN_S)[
+        0
+    ]
+
+
+def push_once(
+    queue: str, task_id: str, message: bytes, *, limit: int = 0, within_s: int
+) -> tuple[bool, bool]:
+    """Put one message on a queue, unless one with this id was accepted within so many seconds.
+
+    Answers whether it is accepted (else the queue is full), and whether it had been before.
+    """
+    accepted, before = _push(queue, [message], limit, f"accepted:{task_id}", within_s)
+    return accepted == 1, before
+
+
+def _push(
+    queue: str, messages: Sequence[bytes], limit: int, mark: str, marked_s: int
+) -> tuple[int, bool]:
     with foreseen():
-        key = f"pushed:{mark or uuid.uuid4().hex}"
-        pushed: Any = store().eval(_PUSH, 2, queue, key, limit, *messages)
-    return int(pushed)
+        answer: Any = store().eval(_PUSH, 2, queue, mark, limit, marked_s, *messages)
+    return int(answer[0]), bool(answer[1])

@@ -397,3 +397,49 @@ def test_an_outcome_waits_while_redis_has_no_room_for_it(stack, pool):
 def refusals(client):
     """How often an outcome was refused; leases and the like are written by scripts."""
     return client.info("commandstats").get("cmdstat_setex", {}).get("rejected_calls", 0)
+
+
+@pytest.mark.parametrize("key", ["order 17", str(uuid.uuid4())])
+def test_what_is_sent_twice_under_one_key_is_sent_once(idle_redis, key):
+    url, client = idle_redis
+
+    first, second = (
+        producer("send", "sleep", "0", "--id", key, "--json", REDIS_URL=url) for _ in range(2)
+    )
+
+    first, second = json.loads(first.stdout), json.loads(second.stdout)
+    assert (first["count"], first["repeated"]) == (1, False)
+    assert (second["count"], second["repeated"]) == (0, True)
+    assert first["ids"] == second["ids"]
+    assert client.llen("threads") == 1
+
+
+def test_who_repeats_a_key_gets_the_first_ones_result(stack):
+    key = uuid.uuid4().hex
+    words = ("send", "printcount", "4", "--id", key, "--wait", "--json", "--timeout", "30")
+
+    first, second = (json.loads(producer(*words).stdout) for _ in range(2))
+
+    assert first["result"] == second["result"]
+    assert first["id"] == second["id"]
+
+
+def test_a_full_queue_accepts_no_key_and_forgets_none(idle_redis):
+    url, client = idle_redis
+    client.lpush("threads", "in the way")
+    words = ("send", "sleep", "0", "--id", "late", "--when-full", "stop")
+
+    full = producer(*words, REDIS_URL=url, QUEUE_LIMIT="1")
+    client.delete("threads")
+    now = producer(*words, REDIS_URL=url, QUEUE_LIMIT="1")
+
+    assert full.returncode == 1
+    assert now.returncode == 0
+    assert client.llen("threads") == 1
+
+
+def test_one_key_for_many_tasks_is_refused(stack):
+    done = producer("send", "sleep", "0", "--id", "mine", "--count", "2")
+
+    assert done.returncode == 2
+    assert "--id 'mine'" in done.stderr
