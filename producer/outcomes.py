@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from producer.arguments import WrongUsage
-from shared import presence
+from shared import withdrawn
 from shared.app import app
 from shared.errors import DaySixError
 from shared.pools import PoolKind
@@ -79,16 +79,13 @@ def cancel(task_id: str) -> str:
     outcome = look_up(task_id)
     if outcome.state in _ENDED:
         raise NotCancelled(f"{task_id} has ended already: {outcome.state}")
-    if not presence.workers():
-        raise NotCancelled(
-            f"no worker is alive that would remember to skip {task_id}; "
-            "cancel it once one is up (see producer status)"
-        )
     running = _running_on(task_id)
     if running and running.startswith(PoolKind.THREADS.value):
         raise NotCancelled(
             f"{task_id} runs on {running}: a thread cannot be ended from outside; it goes on to its end"
         )
+    with foreseen():
+        withdrawn.add(store(), task_id)
     app.control.revoke(task_id, terminate=bool(running))
     return (
         f"ended {task_id} on {running}" if running else f"{task_id} is skipped when its turn comes"

@@ -13,7 +13,7 @@ from celery.worker import consumer as base_consumer
 from celery.worker import request as base
 from celery.worker import state
 
-from shared import calls, dead, taken
+from shared import calls, dead, taken, withdrawn
 from shared.app import app
 from shared.errors import WorkerLost
 from shared.store import store
@@ -62,6 +62,12 @@ class Consumer(base_consumer.Consumer):
             f"{Control.__module__}:{Control.__name__}" if step.endswith(":Control") else step
             for step in base_consumer.Consumer.Blueprint.default_steps
         ]
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
+        """Celery's, made whenever consuming begins: what was cancelled before is known by then."""
+        for task_id in withdrawn.ids(store()):
+            state.revoked.add(task_id)
+        return super().create_task_handler(*args, **kwargs)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Reject what is no task, whatever it is."""

@@ -125,13 +125,13 @@ class Bench:
         worker.wait()
         self.workers.remove(worker)
 
-    def send(self, number, seconds=0.001, task="note", queue=QUEUE):
+    def send(self, number, seconds=0.001, task="note", queue=QUEUE, arguments=None):
         """Put this many tasks on the queue, in kombu's own format."""
         pipe = self.client.pipeline(transaction=False)
         for _ in range(number):
             self.sent += 1
             args = [self.sent, seconds] if task == "note" else []
-            pipe.lpush(queue, message(task, args))
+            pipe.lpush(queue, message(task, args if arguments is None else arguments))
         pipe.execute()
 
     def done(self):
