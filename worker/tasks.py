@@ -17,8 +17,11 @@ from shared.app import app
 from shared.settings import current
 
 
-def implements(stub: contracts.Function) -> Callable[[contracts.Function], Any]:
-    """Register a function as the task that the stub declares; their signatures must agree."""
+def implements(stub: contracts.Function, **options: Any) -> Callable[[contracts.Function], Any]:
+    """Register a function as the task that the stub declares; their signatures must agree.
+
+    Options are those of `Celery.task`: autoretry_for, time_limit …
+    """
     contract = contracts.CONTRACTS[stub.__name__]
 
     def register(function: contracts.Function) -> Any:
@@ -26,6 +29,7 @@ def implements(stub: contracts.Function) -> Callable[[contracts.Function], Any]:
             raise TypeError(f"{function.__name__} does not fit its contract {contract.signature}")
         return app.task(
             name=contract.name,
+            **options,
         )(function)
 
     return register
@@ -53,7 +57,15 @@ def primes(below: NonNegativeInt) -> int:
     return workloads.count_primes(below)
 
 
-@implements(contracts.fetch)
+@implements(
+    contracts.fetch,
+    # The server was not there; what it answered (HTTPError) stays as it is.
+    autoretry_for=(urllib.error.URLError, ConnectionError, TimeoutError),
+    dont_autoretry_for=(urllib.error.HTTPError,),
+    retry_backoff=True,
+    retry_jitter=True,
+    max_retries=3,
+)
 def fetch(url: str = "") -> dict[str, Any]:
     url = url or current().fetch_url
     check_url(url)

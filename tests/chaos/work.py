@@ -62,6 +62,20 @@ def note(task, number, seconds=0.001):
     pipe.execute()
 
 
+@app.task(
+    name="flaky",
+    bind=True,
+    autoretry_for=(ConnectionError,),
+    retry_backoff=True,
+    max_retries=2,
+)
+def flaky(task, failures):
+    """Fail so many times, and tell which attempt this is."""
+    notes().rpush("attempts", f"{task.request.retries} {time.time()}")
+    if task.request.retries < failures:
+        raise ConnectionError("not yet")
+
+
 @app.task(name="poison", bind=True)
 def poison(task):
     """Kill the process that runs it."""
