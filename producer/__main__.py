@@ -189,6 +189,9 @@ def send(
     expires: Annotated[
         float | None, typer.Option(min=0, help="Seconds after which it no longer runs.")
     ] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds that it may run; then it fails.")
+    ] = None,
     key: Annotated[
         str,
         typer.Option(
@@ -225,6 +228,7 @@ def send(
         count=count,
         countdown_s=countdown,
         expires_s=expires,
+        time_limit_s=time_limit,
         wait_for_room=when_full == "wait",
         keep_ids=wait,
         key=key,

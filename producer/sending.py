@@ -36,6 +36,7 @@ class Order:
     count: int = 1
     countdown_s: float | None = None
     expires_s: float | None = None
+    time_limit_s: float | None = None
     wait_for_room: bool = True
     keep_ids: bool = False
     key: str = ""  # makes it count once, however often it is sent
@@ -64,6 +65,7 @@ def send(order: Order, on_batch: Callable[[int], None], on_full: Callable[[], No
             order.pool.value,
             countdown=order.countdown_s,
             expires=order.expires_s,
+            time_limit=order.time_limit_s,
         )
     except OverflowError:
         raise WrongUsage("--countdown or --expires lead beyond the end of the calendar") from None

@@ -9,7 +9,7 @@ from shared.app import app
 from shared.errors import SettingsError
 from shared.settings import current
 from shared.store import connections
-from worker import requests
+from worker import deadlines, requests
 from worker.health import HealthFile
 from worker.heartbeat import Presence, pool_kind
 
@@ -28,6 +28,9 @@ app.conf.result_backend_max_sleep_between_retries_ms = 2000
 app.conf.result_backend_transport_options = {
     "additional_connection_errors": [redis.exceptions.OutOfMemoryError]
 }
+app.loader.override_backends = dict.fromkeys(
+    ("redis", "rediss"), f"{deadlines.__name__}:{deadlines.Backend.__name__}"
+)
 app.steps["consumer"].update((HealthFile, Presence))
 
 

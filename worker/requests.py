@@ -16,7 +16,10 @@ from celery.worker import state
 from shared import calls, dead, taken, withdrawn
 from shared.app import app
 from shared.errors import WorkerLost
+from shared.pools import PoolKind
 from shared.store import store
+from worker import deadlines
+from worker.heartbeat import pool_kind
 from worker.remote import Control
 
 logger = get_logger(__name__)
@@ -39,6 +42,19 @@ class Request(base.Request):
             and isinstance(embedded, dict | None)
         ):
             raise InvalidTaskError("its body is not arguments, keywords and options")
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """Celery's; threads have no time limits but these."""
+        super().on_accepted(pid, time_accepted)
+        if _kind is PoolKind.THREADS:
+            deadlines.watch(self)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Celery's, after making a dead letter of what Celery would acknowledge and forget."""
+        if not (soft or state.should_terminate or self.name in (calls.NAME, calls.PROCESS)):
+            reason = f"TimeLimitExceeded: it took longer than {timeout:g} s"
+            _keep(self.id, self.message.delivery_tag, reason, self.hostname)
+        super().on_timeout(soft, timeout)
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
@@ -85,8 +101,13 @@ def _name_the_owner(sender: str, **_: Any) -> None:
     taken.node_name = sender
 
 
+_kind: PoolKind | None = None
+
+
 @signals.worker_ready.connect(weak=False)
-def _introduce(**_: Any) -> None:
+def _introduce(sender: Any, **_: Any) -> None:
+    global _kind  # noqa: PLW0603 - a worker has one pool
+    _kind = pool_kind(type(sender.pool))
     owner = taken.owner()
     owner.running = lambda: {
         request.message.delivery_tag for request in list(state.active_requests)
@@ -117,15 +138,14 @@ def _bury(sender: Any, task_id: str, exception: Any, traceback: Any, einfo: Any,
         return
     reason = f"{type(exception).__name__}: {exception}"
     trace = str(getattr(einfo, "traceback", "") or "")
+    _keep(task_id, request.properties["delivery_tag"], reason, request.hostname, trace)
+
+
+def _keep(task_id: str, delivery_tag: str, reason: str, worker: str, trace: str = "") -> None:
+    """Make a message a dead letter, however long Redis is away."""
     while True:
         try:
-            dead.bury(
-                store(),
-                request.properties["delivery_tag"],
-                reason,
-                worker=request.hostname,
-                traceback=trace,
-            )
+            dead.bury(store(), delivery_tag, reason, worker=worker, traceback=trace)
             return
         except redis.RedisError as error:
             # It is acknowledged after this, so it must be kept before.

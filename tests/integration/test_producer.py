@@ -384,3 +384,25 @@ def test_one_key_for_many_tasks_is_refused(stack):
 
     assert done.returncode == 2
     assert "--id 'mine'" in done.stderr
+
+
+@pytest.mark.parametrize("pool", list(PoolKind))
+def test_a_task_that_takes_too_long_fails_at_its_limit_and_stays_failed(stack, pool):
+    words = ("sleep", "3", "--pool", pool.value, "--time-limit", "0.7")
+
+    done = producer("send", *words, "--wait", "--json", "--timeout", "30")
+
+    outcome = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert outcome["state"] == "FAILURE"
+    assert "TimeLimitExceeded" in outcome["error"]
+    shown = json.loads(producer("dead", "show", outcome["id"], "--json").stdout)
+    assert "TimeLimitExceeded" in shown["reason"]
+    if pool is PoolKind.THREADS:
+        # The thread goes on to its end; what it gives then changes nothing.
+        log = stack.folder / "threads.log"
+        deadline = time.monotonic() + 20
+        while f"{outcome['id']} has ended now, too late" not in log.read_text():
+            assert time.monotonic() < deadline
+        assert json.loads(producer("result", outcome["id"], "--json").stdout)["state"] == "FAILURE"
+    assert producer("dead", "drop", outcome["id"]).returncode == 0

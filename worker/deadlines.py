@@ -1,0 +1,58 @@
+"""Hard time limits on threads: nothing ends a thread, so what it gives after its time is not taken.
+
+At the deadline the caller has its `TimeLimitExceeded` and the message is a dead letter, as in
+the other pools. The thread goes on to its end and keeps its place until then, which is logged.
+"""
+
+import threading
+from typing import Any
+
+from celery.backends.redis import RedisBackend
+from celery.utils.log import get_logger
+from celery.worker import state
+
+logger = get_logger(__name__)
+
+# Delivery tags of what is past its deadline and still runs.
+_late: set[str] = set()
+
+
+class Backend(RedisBackend):
+    """Celery's, but for the outcomes of what is past its deadline."""
+
+    def mark_as_done(self, task_id: str, result: Any, request: Any = None, **kwargs: Any) -> None:
+        """Store a result, unless it comes too late."""
+        if not _comes_late(task_id, request):
+            super().mark_as_done(task_id, result, request=request, **kwargs)
+
+    def mark_as_failure(self, task_id: str, exc: Any, *args: Any, **kwargs: Any) -> None:
+        """Store an error, unless it comes too late."""
+        if not _comes_late(task_id, kwargs.get("request")):
+            super().mark_as_failure(task_id, exc, *args, **kwargs)
+
+
+def watch(request: Any) -> None:
+    """Call Celery's `Request.on_timeout` when this request's hard time limit is over."""
+    limit_s = request.time_limits[0] or request.task.time_limit
+    if not limit_s:
+        return
+    timer = threading.Timer(limit_s, _end, (request, limit_s))
+    timer.daemon = True
+    timer.start()
+
+
+def _end(request: Any, limit_s: float) -> None:
+    if request not in state.active_requests:
+        return
+    request.on_timeout(False, limit_s)
+    _late.add(request.message.delivery_tag)
+    logger.warning("%s[%s] goes on in its thread and keeps its place", request.name, request.id)
+
+
+def _comes_late(task_id: str, request: Any) -> bool:
+    delivery_tag = (getattr(request, "properties", None) or {}).get("delivery_tag")
+    if delivery_tag not in _late:
+        return False
+    _late.discard(delivery_tag)
+    logger.warning("%s has ended now, too late: what it gave is not taken", task_id)
+    return True
