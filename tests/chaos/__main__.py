@@ -38,6 +38,12 @@ def scenarios(kills, pools, plain):
             lambda p=pool: faults.cut_connections(p, max(5, kills // 10)),
         )
     yield "network cut", lambda: faults.cut_network(pools, 60.0)
+    yield "slow Redis", lambda: faults.slow_redis(pools, 0.2)
+    for pool in pools:
+        yield (
+            f"producer killed, {pool}",
+            lambda p=pool: faults.kill_producers(p, max(2, kills // 20)),
+        )
     if "prefork" in pools:
         yield "pool processes", lambda: faults.kill_children(max(5, kills // 4))
 

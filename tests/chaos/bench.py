@@ -134,6 +134,18 @@ class Bench:
             pipe.lpush(queue, message(task, args if arguments is None else arguments))
         pipe.execute()
 
+    def start_sender(self, first, last):
+        """Start a producer that sends these numbers, in a process of its own."""
+        self.sent = max(self.sent, last)
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.sender", str(first), str(last)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "REDIS_URL": f"{self.url}/0"},
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
     def done(self):
         return self.notes.scard("done")
 

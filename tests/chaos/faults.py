@@ -166,3 +166,38 @@ def cut_network(pools, seconds, *, seed=6):
         wait_until(lambda: len(bench.ping()) == len(pools), 60, "remote control")
         _drain(bench, 90)
         return _report(bench, "network cut", ", ".join(pools), 1, recovery)
+
+
+def slow_redis(pools, delay_s, *, seed=7):
+    """Let every answer of Redis, and every command, take so much longer."""
+    with Bench(seed=seed, network=True) as bench:
+        for pool in pools:
+            bench.worker(pool, CONCURRENCY)
+        bench.send(60, seconds=0.01)
+        wait_until(bench.done, 30, "a first task")
+        bench.network.delay_s = delay_s
+        bench.send(60, seconds=0.01)
+        recovery = _drain(bench, 120)
+        wait_until(lambda: len(bench.ping()) == len(pools), 60, "remote control")
+        return _report(bench, "Redis slow", ", ".join(pools), 1, recovery)
+
+
+def kill_producers(pool, times, *, seed=8):
+    """SIGKILL a producer in the middle of its batches; the next one goes on where it was heard last."""
+    with Bench(seed=seed) as bench:
+        bench.worker(pool, CONCURRENCY)
+        last = 500 * (times + 1)
+        heard = 1
+        for _ in range(times):
+            sender = bench.start_sender(heard, last)
+            for line in sender.stdout:
+                heard = int(line)
+                if heard % 500 > bench.random.randrange(500):
+                    break
+            sender.kill()
+            for line in sender.stdout:
+                heard = int(line)
+            sender.wait()
+        sender = bench.start_sender(heard, last)
+        sender.communicate(timeout=60)
+        return _report(bench, "producer killed", pool, times, _drain(bench, 90))

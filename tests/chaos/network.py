@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 
 
 class Network:
@@ -20,6 +21,7 @@ class Network:
         self.up.set()
         self.connections = []
         self.closed = False
+        self.delay_s = 0.0  # how much later than they came all bytes go on
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self):
@@ -53,15 +55,15 @@ class Network:
             self.up.wait()
             if not self.closed:
                 with contextlib.suppress(OSError):
-                    self.connections.append(_Connection(near, self.target))
+                    self.connections.append(_Connection(near, self))
 
 
 class _Connection:
-    def __init__(self, near, target):
+    def __init__(self, near, network):
         self.silent = False
-        self.near = near
+        self.near, self.network = near, network
         try:
-            self.far = socket.create_connection(("127.0.0.1", target))
+            self.far = socket.create_connection(("127.0.0.1", network.target))
         except OSError:
             near.close()
             raise
@@ -71,6 +73,7 @@ class _Connection:
     def _carry(self, source, sink):
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                time.sleep(self.network.delay_s)
                 if not self.silent:
                     sink.sendall(data)
         if not self.silent:

@@ -64,6 +64,21 @@ def test_a_cut_network_loses_nothing_and_all_workers_answer_afterwards():
     assert report.dead == 0
 
 
+def test_a_slow_redis_loses_nothing_and_repeats_nothing():
+    report = faults.slow_redis(POOLS, 0.1)
+
+    assert report.lost == 0
+    assert report.twice == 0
+    assert report.dead == 0
+
+
+def test_a_killed_producer_that_goes_on_sends_every_task_once():
+    report = faults.kill_producers("threads", 2)
+
+    assert report.lost == 0
+    assert report.twice == 0
+
+
 def test_a_killed_pool_process_loses_nothing():
     report = faults.kill_children(4)
 
