@@ -20,15 +20,25 @@ _late: set[str] = set()
 class Backend(RedisBackend):
     """Celery's, but for the outcomes of what is past its deadline."""
 
-    def mark_as_done(self, task_id: str, result: Any, request: Any = None, **kwargs: Any) -> None:
+    def mark_as_done(
+        self, task_id: str, result: Any, request: Any = None, *args: Any, **kwargs: Any
+    ) -> None:
         """Store a result, unless it comes too late."""
         if not _comes_late(task_id, request):
-            super().mark_as_done(task_id, result, request=request, **kwargs)
+            super().mark_as_done(task_id, result, request, *args, **kwargs)
 
-    def mark_as_failure(self, task_id: str, exc: Any, *args: Any, **kwargs: Any) -> None:
+    def mark_as_failure(
+        self,
+        task_id: str,
+        exc: Any,
+        traceback: Any = None,
+        request: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
         """Store an error, unless it comes too late."""
-        if not _comes_late(task_id, kwargs.get("request")):
-            super().mark_as_failure(task_id, exc, *args, **kwargs)
+        if not _comes_late(task_id, request):
+            super().mark_as_failure(task_id, exc, traceback, request, *args, **kwargs)
 
 
 def watch(request: Any) -> None:

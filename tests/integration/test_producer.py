@@ -317,6 +317,55 @@ def test_a_queued_task_that_was_cancelled_never_runs(stack):
     wait_for_state(task_id, "REVOKED")
 
 
+@pytest.mark.parametrize(("countdown", "kept"), [("3600", True), ("0", False)])
+def test_only_what_may_have_begun_dies_with_its_workers(idle_redis, countdown, kept):
+    url, client = idle_redis
+    producer("send", "sleep", "0", "--countdown", countdown, REDIS_URL=url)
+    for _ in range(taken.current().delivery_limit):
+        message = client.rpop("threads")
+        client.hset("taken:lost:1", 1, b"threads\n" + message)
+        taken.return_lost(client, "taken:lost:1#1", "lost")
+
+    assert client.llen("threads") == kept
+
+
+def test_status_counts_what_was_done(stack):
+    before = status()["gevent"]
+    producer("send", "sleep", "0", "--pool", "gevent", "--count", "25", "--wait", "--timeout", "30")
+    deadline = time.monotonic() + 10
+
+    while (now := status()["gevent"])["done"] < before["done"] + 25:
+        assert time.monotonic() < deadline, now
+
+    assert now["workers"] == 1
+    assert now["concurrency"] > 0
+    assert now["done"] == before["done"] + 25
+    assert now["failed"] == before["failed"]
+
+
+def test_the_tour_shows_its_rows_ok_on_the_cluster(stack):
+    # Not S7, which measures the processor, and not S3, which takes twenty seconds.
+    chosen = [word for row in ("S1", "S2", "S4", "S5", "S6", "S8", "S9") for word in ("--row", row)]
+    done = producer("tour", *chosen, "--json")
+
+    rows = {row["row"]: row for row in json.loads(done.stdout)}
+    assert done.returncode == 0, done.stderr
+    assert len(rows) == 7
+    assert all(row["ok"] for row in rows.values())
+    assert rows["S2"]["cluster_s"] >= 4
+    assert 1 < rows["S2"]["pids"] <= 8
+
+
+def status():
+    return {row["pool"]: row for row in json.loads(producer("status", "--json").stdout)}
+
+
+def wait_for_state(task_id, state):
+    deadline = time.monotonic() + 20
+    while (outcome := json.loads(producer("result", task_id, "--json").stdout))["state"] != state:
+        assert time.monotonic() < deadline, outcome
+
+
 @pytest.mark.parametrize("pool", list(PoolKind))
 def test_an_outcome_waits_while_redis_has_no_room_for_it(stack, pool):
     client = redis.Redis.from_url(os.environ["REDIS_URL"])
