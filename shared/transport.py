@@ -308,10 +308,12 @@ class Poller(base.MultiChannelPoller):
         if self._loop is not None:
             self._loop.remove_reader(self._woken)
         super().close()
-        for end in (self._woken, self._waker):
+        # Nobody may write into a number that is another file's by then.
+        ends = self._woken, self._waker
+        self._woken = self._waker = -1
+        for end in ends:
             with contextlib.suppress(OSError):
                 os.close(end)
-        self._woken = self._waker = -1
 
     def maybe_check_brpop_health(self) -> None:
         """Have channels that have long heard nothing take once more."""
