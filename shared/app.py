@@ -80,6 +80,9 @@ def configuration() -> dict[str, Any]:
         },
         # Delivery: acknowledge after the outcome is stored, hold no more than what runs.
         "task_acks_late": True,
+        # Tasks with a countdown wait in the worker, at about 10 KB each; beyond this many it takes
+        # no more until one is due.
+        "worker_eta_task_limit": 10_000,
         "worker_prefetch_multiplier": 1,
         # A message whose pool process was killed goes back to its queue, counted.
         "task_reject_on_worker_lost": True,
