@@ -89,12 +89,12 @@ class BrokerRefused(BrokerUnavailable):
 
 
 class BrokerFull(BrokerRefused):
-    """Raised when Redis has no memory left for what was sent."""
+    """Raised when Redis has no memory, or no disk, left for what was sent."""
 
     def __str__(self) -> str:
         return (
             f"Redis at {self.address} is full ({self.reason}); "
-            "wait for the workers, or raise its maxmemory"
+            "wait for the workers, raise its maxmemory, or make room on its disk"
         )
 
 

@@ -1,5 +1,6 @@
 """Our own connection to Redis, beside kombu's: replies, queue lengths, publishing."""
 
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -8,11 +9,25 @@ from functools import lru_cache
 
 import redis
 from redis import exceptions as redis_exceptions
+from redis._parsers.base import BaseParser
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
 from shared.errors import BrokerFull, BrokerGone, BrokerRefused, BrokerUnavailable
 from shared.settings import Settings, current
+
+
+class TakesNoWrites(redis.ConnectionError, redis.ResponseError):
+    """Raised while Redis cannot write its file: its disk is full, or fails."""
+
+
+class TakesNoMore(redis_exceptions.OutOfMemoryError, redis.ConnectionError):
+    """Raised while Redis has no memory left."""
+
+
+# Such a Redis is as good as away, as one that is still loading is for redis-py itself: whoever
+# waits for a connection (kombu, Celery's backend, redis-py, we) waits for this to end, too.
+BaseParser.EXCEPTION_CLASSES.update(MISCONF=TakesNoWrites, OOM=TakesNoMore)
 
 REFUSALS = (redis.AuthenticationError, redis_exceptions.NoPermissionError)
 
@@ -67,14 +82,14 @@ def foreseen(settings: Settings | None = None) -> Iterator[None]:
     except REFUSALS as error:
         address = (settings or current()).redis_address
         raise BrokerRefused(address, first_line(error)) from error
+    except (redis_exceptions.OutOfMemoryError, TakesNoWrites) as error:
+        address = (settings or current()).redis_address
+        raise BrokerFull(address, re.split(r"\.? script:", first_line(error))[0]) from error
     except (redis.ConnectionError, redis.TimeoutError) as error:
         address = (settings or current()).redis_address
         raise BrokerUnavailable(address, first_line(error)) from error
-    except redis_exceptions.OutOfMemoryError as error:
-        address = (settings or current()).redis_address
-        raise BrokerFull(address, first_line(error).partition(". script:")[0]) from error
     except redis.ResponseError as error:
-        # WRONGPASS, NOPERM, MISCONF …: Redis' own first line says it best.
+        # WRONGPASS, NOPERM …: Redis' own first line says it best.
         address = (settings or current()).redis_address
         raise BrokerRefused(address, first_line(error)) from error
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import redis
 from celery import signals
 
 from shared.app import app
@@ -24,10 +23,6 @@ app.conf.worker_consumer = f"{requests.__name__}:{requests.Consumer.__name__}"
 # A worker keeps an outcome until Redis is back, however long; a client gives up.
 app.conf.result_backend_max_retries = float("inf")
 app.conf.result_backend_max_sleep_between_retries_ms = 2000
-# So it does where Redis has no room for the outcome.
-app.conf.result_backend_transport_options = {
-    "additional_connection_errors": [redis.exceptions.OutOfMemoryError]
-}
 app.loader.override_backends = dict.fromkeys(
     ("redis", "rediss"), f"{deadlines.__name__}:{deadlines.Backend.__name__}"
 )

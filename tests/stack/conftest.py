@@ -1,11 +1,14 @@
 """Containers. Where Docker is missing these tests are skipped; in CI or with REQUIRE_DOCKER they fail."""
 
+import contextlib
 import functools
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -13,6 +16,7 @@ from pathlib import Path
 import pytest
 import pytest_docker_tools.wrappers.container
 
+from shared.pools import PoolKind
 from tests.conftest import unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +77,62 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def producer(url, *arguments):
+    """A command of the producer on this machine, with that Redis."""
+    return subprocess.run(
+        [sys.executable, "-m", "producer", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "REDIS_URL": url, "TASK_MODULES": "examples"},
+    )
+
+
+@contextlib.contextmanager
+def local_workers(url, logs, *more):
+    """A worker of each kind on this machine, with that Redis, and other commands of Celery's."""
+    celery = (sys.executable, "-m", "celery", "-A", "worker")
+    commands = [
+        (
+            *("worker", "--pool", kind.value, "--queues", kind.value),
+            *("--concurrency", "2", "--hostname", f"{kind.value}@%h"),
+        )
+        for kind in PoolKind
+    ]
+    running = []
+    for number, command in enumerate([*commands, *more]):
+        with (logs / f"{number}.log").open("wb") as log:
+            running.append(
+                subprocess.Popen(
+                    [*celery, *command],
+                    env={**os.environ, "REDIS_URL": url, "TASK_MODULES": "examples"},
+                    cwd=ROOT,
+                    stdout=log,
+                    stderr=log,
+                    process_group=0,
+                )
+            )
+
+    def all_alive():
+        states = json.loads(producer(url, "status", "--json").stdout)
+        return sum(state["workers"] for state in states) == len(PoolKind)
+
+    try:
+        until(all_alive, within_s=60, what="three workers are alive")
+        yield running
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
 
 
 class Compose:

@@ -1,10 +1,7 @@
 """A Redis that speaks TLS alone: broker, results, the library and Flower."""
 
 import json
-import os
 import secrets
-import subprocess
-import sys
 import time
 import urllib.request
 import uuid
@@ -14,7 +11,7 @@ import redis
 import trustme
 
 from shared.pools import PoolKind
-from tests.stack.conftest import REDIS_IMAGE, ROOT, free_port, run, until
+from tests.stack.conftest import REDIS_IMAGE, free_port, local_workers, producer, run, until
 
 PASSWORD = secrets.token_hex(16)
 CONFIG = f"""
@@ -70,56 +67,13 @@ def url(authority):
         run("docker", "rm", "--force", "--volumes", name)
 
 
-def environment(url):
-    return {**os.environ, "REDIS_URL": url, "TASK_MODULES": "examples"}
-
-
-def producer(url, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "producer", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=ROOT,
-        env=environment(url),
-    )
-
-
 @pytest.fixture(scope="module")
 def workers(url, tmp_path_factory):
     """A worker of each kind, and Flower; Flower's port."""
-    logs, port = tmp_path_factory.mktemp("logs"), free_port()
-    celery = (sys.executable, "-m", "celery", "-A", "worker")
-    commands = {
-        kind.value: (
-            *(*celery, "worker", "--pool", kind.value, "--queues", kind.value),
-            *("--concurrency", "2", "--hostname", f"{kind.value}@%h"),
-        )
-        for kind in PoolKind
-    }
-    commands["flower"] = (*celery, "flower", "--address=127.0.0.1", f"--port={port}")
-    running = []
-    for name, command in commands.items():
-        with (logs / name).open("wb") as log:
-            running.append(
-                subprocess.Popen(
-                    command, env=environment(url), cwd=ROOT, stdout=log, stderr=log, process_group=0
-                )
-            )
-
-    def all_alive():
-        states = json.loads(producer(url, "status", "--json").stdout)
-        return sum(state["workers"] for state in states) == len(PoolKind)
-
-    try:
-        until(all_alive, within_s=60, what="three workers are alive")
+    port = free_port()
+    flower = ("flower", "--address=127.0.0.1", f"--port={port}")
+    with local_workers(url, tmp_path_factory.mktemp("logs"), flower):
         yield port
-    finally:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.wait(30)
 
 
 @pytest.mark.parametrize("pool", [kind.value for kind in PoolKind])
