@@ -95,7 +95,8 @@ class Settings(BaseSettings):
         16 * 1024 * 1024, description="size that one encoded call or outcome may have"
     )
     output: Literal["off", "lines", "prefixed"] = Field(
-        "lines", description="whether what a task prints reaches its caller's terminal, and how"
+        "lines",
+        description="how what a task prints reaches its caller's terminal: `off`, `lines`, or `prefixed` with who printed it",
     )
     reply_lease_s: Seconds = Field(
         60.0,
