@@ -7,13 +7,16 @@ the other pools. The thread goes on to its end and keeps its place until then, w
 import threading
 from typing import Any
 
+from billiard.exceptions import TimeLimitExceeded
+from celery import signals
 from celery.backends.redis import RedisBackend
 from celery.utils.log import get_logger
 from celery.worker import state
 
 logger = get_logger(__name__)
 
-# Delivery tags of what is past its deadline and still runs.
+# By delivery tag: what ends a run in time, and what is past its deadline and still runs.
+_timers: dict[str, threading.Timer] = {}
 _late: set[str] = set()
 
 
@@ -37,7 +40,7 @@ class Backend(RedisBackend):
         **kwargs: Any,
     ) -> None:
         """Store an error, unless it comes too late."""
-        if not _comes_late(task_id, request):
+        if isinstance(exc, TimeLimitExceeded) or not _comes_late(task_id, request):
             super().mark_as_failure(task_id, exc, traceback, request, *args, **kwargs)
 
 
@@ -48,21 +51,34 @@ def watch(request: Any) -> None:
         return
     timer = threading.Timer(limit_s, _end, (request, limit_s))
     timer.daemon = True
+    _timers[request.message.delivery_tag] = timer
     timer.start()
+
+
+@signals.task_postrun.connect(weak=False)
+def _forget(task: Any, **_: Any) -> None:
+    """Let no thread wait for the deadline of what has ended."""
+    timer = _timers.pop(_tag(task.request), None)
+    if timer is not None:
+        timer.cancel()
 
 
 def _end(request: Any, limit_s: float) -> None:
     if request not in state.active_requests:
         return
-    request.on_timeout(False, limit_s)
     _late.add(request.message.delivery_tag)
+    request.on_timeout(False, limit_s)
     logger.warning("%s[%s] goes on in its thread and keeps its place", request.name, request.id)
 
 
 def _comes_late(task_id: str, request: Any) -> bool:
-    delivery_tag = (getattr(request, "properties", None) or {}).get("delivery_tag")
+    delivery_tag = _tag(request)
     if delivery_tag not in _late:
         return False
     _late.discard(delivery_tag)
     logger.warning("%s has ended now, too late: what it gave is not taken", task_id)
     return True
+
+
+def _tag(request: Any) -> str:
+    return str((getattr(request, "properties", None) or {}).get("delivery_tag", ""))

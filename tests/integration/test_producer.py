@@ -14,7 +14,7 @@ import psutil
 import pytest
 import redis
 
-from shared import taken
+from shared import presence, taken
 from shared.pools import PoolKind
 
 PRODUCER = [sys.executable, "-m", "producer"]
@@ -455,3 +455,14 @@ def test_a_task_that_takes_too_long_fails_at_its_limit_and_stays_failed(stack, p
             assert time.monotonic() < deadline
         assert json.loads(producer("result", outcome["id"], "--json").stdout)["state"] == "FAILURE"
     assert producer("dead", "drop", outcome["id"]).returncode == 0
+
+
+def test_no_thread_waits_for_the_deadline_of_what_has_ended(stack):
+    (pid,) = (worker.pid for worker in presence.workers() if worker.pool == PoolKind.THREADS)
+    words = ("sleep", "0", "--pool", "threads", "--time-limit", "600", "--count", "200")
+
+    done = producer("send", *words, "--wait", "--timeout", "30")
+
+    assert done.returncode == 0
+    # Its places, and what it has beside them.
+    assert psutil.Process(pid).num_threads() < 100
