@@ -118,10 +118,15 @@ def call(task: Any, payload: bytes, reply_to: str, options: dict[str, Any] | Non
     Options: ``go_on`` after an error, with the chunk's other items; ``setup``, a pool's
     identity, initializer and its arguments; ``output``, whether to send what is printed;
     ``kinds``, the pools whose tasks wait for this one; ``process``, for a `Process`;
-    ``script``, the module that ``producer run`` runs.
+    ``script``, the module that ``producer run`` runs; ``recycle``, a pool's identity and its
+    ``maxtasksperchild``.
     """
     options = options or {}
-    return _answer(task, payload, reply_to, options, _run)
+    try:
+        return _answer(task, payload, reply_to, options, _run)
+    finally:
+        if options.get("recycle"):
+            context.count_run(*options["recycle"])
 
 
 @app.task(

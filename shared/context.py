@@ -107,6 +107,27 @@ def set_up(pool_id: str, initializer: Callable[..., Any], args: list[Any]) -> No
         raise failed
 
 
+# How many chunks of a pool with ``maxtasksperchild`` this process has run. As above, not all
+# pools are remembered.
+_runs: "collections.OrderedDict[str, int]" = collections.OrderedDict()
+_worn_out = False
+
+
+def count_run(pool_id: str, at_most: int) -> None:
+    """Note that this process has run one more chunk of a pool that wants no more than so many."""
+    global _worn_out  # noqa: PLW0603 - a process is worn out once
+    _runs[pool_id] = _runs.pop(pool_id, 0) + 1
+    while len(_runs) > _SET_UPS_KEPT:
+        _runs.popitem(last=False)
+    if _runs[pool_id] >= at_most:
+        _worn_out = True
+
+
+def worn_out() -> bool:
+    """Whether some pool has had its ``maxtasksperchild`` from this process, which should end."""
+    return _worn_out
+
+
 def inherited() -> dict[str, Any]:
     """The options that every call takes along which is sent from here."""
     options: dict[str, Any] = {}

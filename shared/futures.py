@@ -91,12 +91,15 @@ class ClusterExecutor(Executor):
         initargs: Iterable[Any] = (),
         *,
         kind: PoolKind | str = PoolKind.PREFORK,
+        max_tasks_per_child: int | None = None,
     ) -> None:
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        self._pool = _ExecutorPool(max_workers, initializer, initargs, kind=kind)
+        self._pool = _ExecutorPool(
+            max_workers, initializer, initargs, max_tasks_per_child, kind=kind
+        )
         self._max_workers = self._pool._processes
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ClusterFuture:
@@ -196,8 +199,13 @@ class ProcessPoolExecutor(ClusterExecutor):
                 raise TypeError("max_tasks_per_child must be an integer")
             if max_tasks_per_child <= 0:
                 raise ValueError("max_tasks_per_child must be >= 1")
-            pools.warn_of_recycling("max_tasks_per_child", stacklevel=2)
-        super().__init__(max_workers, initializer, initargs, kind=PoolKind.PREFORK)
+        super().__init__(
+            max_workers,
+            initializer,
+            initargs,
+            kind=PoolKind.PREFORK,
+            max_tasks_per_child=max_tasks_per_child,
+        )
 
 
 class ThreadPoolExecutor(ClusterExecutor):

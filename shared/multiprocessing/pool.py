@@ -61,20 +61,12 @@ _BATCH = 200
 _PAUSE_S = 0.2
 
 
-def warn_of_recycling(name: str, stacklevel: int) -> None:
-    """Say that a pool here cannot have the workers' processes replaced."""
-    warnings.warn(
-        f"{name} has no effect: the workers' processes serve many pools; start the worker with "
-        "celery's --max-tasks-per-child to have them replaced",
-        RuntimeWarning,
-        stacklevel=stacklevel + 1,
-    )
-
-
 class Pool:
     """``multiprocessing.pool.Pool`` over the workers of one kind.
 
     `processes` bounds how many chunks are out at once; by default it is what the cluster has.
+    After `maxtasksperchild` chunks of this pool a worker's process is replaced by a new one;
+    only prefork workers have processes to replace.
     Raises ValueError for a size below 1, `BrokerUnavailable` when Redis does not answer.
     """
 
@@ -96,12 +88,17 @@ class Pool:
             not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0
         ):
             raise ValueError("maxtasksperchild must be a positive int or None")
-        if maxtasksperchild is not None:
-            warn_of_recycling("maxtasksperchild", stacklevel=3)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._kind = PoolKind(kind or self._default_kind)
+        if maxtasksperchild is not None and self._kind is not PoolKind.PREFORK:
+            raise ValueError(
+                f"maxtasksperchild needs a prefork pool: {self._kind.value} workers have no "
+                "processes to replace"
+            )
         self._options = _options(self._kind, initializer, tuple(initargs))
+        if maxtasksperchild is not None:
+            self._options["recycle"] = [uuid.uuid4().hex, maxtasksperchild]
         self._inbox = results.inbox()
         self._processes = processes or presence.capacity(self._kind)
         self._template = publishing.Template(

@@ -125,3 +125,13 @@ def append_twice(path, seconds):
     append(path, "began")
     time.sleep(seconds)
     append(path, "ended")
+
+
+def pid_of(_):
+    return os.getpid()
+
+
+def pid_noted_in(path):
+    with open(path, "a") as file:
+        file.write(f"{os.getpid()}\n")
+    return os.getpid()

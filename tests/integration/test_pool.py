@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from multiprocessing.pool import RemoteTraceback
 from pathlib import Path
 
@@ -938,3 +939,31 @@ def job_and_chunk():
 
     chunk = pools._Chunk(0, 1, *pools._encode(f.double, pools.Mode.MAP, [1]))
     return pools._Job([chunk], None, chunk.function), chunk
+
+
+@pytest.fixture
+def open_recycling(stack):
+    yield from opening(PoolKind.PREFORK)
+
+
+def test_a_process_is_replaced_after_as_many_chunks_as_its_pool_wants(open_recycling):
+    pids = in_time(open_recycling(1, None, (), 3).map, f.pid_of, range(12), 1, seconds=60)
+
+    counts = Counter(pids)
+    assert sum(counts.values()) == 12
+    assert max(counts.values()) <= 3
+
+
+def test_nothing_is_done_twice_when_each_task_has_a_process_of_its_own(open_recycling, tmp_path):
+    paths = [str(tmp_path / str(number)) for number in range(8)]
+
+    pids = in_time(open_recycling(2, None, (), 1).map, f.pid_noted_in, paths, 1, seconds=60)
+
+    assert len(set(pids)) == 8
+    assert [Path(path).read_text() for path in paths] == [f"{pid}\n" for pid in pids]
+
+
+@pytest.mark.parametrize("kind", [PoolKind.THREADS, PoolKind.GEVENT])
+def test_a_pool_without_processes_refuses_to_replace_them(stack, kind):
+    with pytest.raises(ValueError, match=f"needs a prefork pool: {kind.value} workers have no"):
+        Pool(1, None, (), 3, kind=kind)
