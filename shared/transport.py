@@ -266,6 +266,21 @@ class Poller(base.MultiChannelPoller):
         with contextlib.suppress(BlockingIOError):
             os.read(self._woken, 4096)
 
+    def _on_connection_disconnect(self, connection: Any) -> None:
+        """Forget the socket, as kombu does with an event loop: its number may be another's soon."""
+        self._discard_paused_connection(connection)
+        closed = set()
+        for channel, client, kind in list(self._chan_to_sock):
+            if client.connection is connection:
+                del self._chan_to_sock[channel, client, kind]
+                closed.add((channel, kind))
+        for fileno, channel_and_kind in list(self._fd_to_chan.items()):
+            if channel_and_kind in closed:
+                # epoll has forgotten a closed socket by itself.
+                with contextlib.suppress(OSError):
+                    self.poller.unregister(fileno)
+                del self._fd_to_chan[fileno]
+
     def on_poll_start(self) -> None:
         """Look for wake-ups too, where there is no event loop."""
         if self._loop is None and self._waits_in is not self.poller:
