@@ -151,8 +151,6 @@ class Owner:
         self.name = ""
         self.next_number = 0
         self.pid = os.getpid()
-        # Called with nothing when the lease was lost, in the thread that noticed.
-        self.on_lost: list[Callable[[], None]] = []
         # The delivery tags of what is being run, which is not to be given back.
         self.running: Callable[[], set[str]] = set
         self._settings = settings
@@ -184,8 +182,11 @@ class Owner:
             "its queues, and no outcome of it counts any more",
             name,
         )
-        for callback in self.on_lost:
-            callback()
+
+    def holds(self, delivery_tag: str) -> bool:
+        """Whether a message was taken under the present lease, or by another transport."""
+        found = parse_tag(delivery_tag)
+        return found is None or found[0] == self.key
 
     def settle(self, delivery_tag: str) -> None:
         """Acknowledge: forget a message. It reaches Redis a moment later, with others."""

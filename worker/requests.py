@@ -43,6 +43,15 @@ class Request(base.Request):
         ):
             raise InvalidTaskError("its body is not arguments, keywords and options")
 
+    def revoked(self) -> bool:
+        """Celery's; true, too, of what was taken under a lease that is lost: others have it now."""
+        if taken.owner().holds(self.message.delivery_tag):
+            return bool(super().revoked())
+        # Whoever has it now keeps it: this only makes room for another.
+        self.reject(requeue=True)
+        state.task_ready(self)
+        return True
+
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """Celery's; threads have no time limits but these."""
         super().on_accepted(pid, time_accepted)
@@ -112,13 +121,6 @@ def _introduce(sender: Any, **_: Any) -> None:
     owner.running = lambda: {
         request.message.delivery_tag for request in list(state.active_requests)
     }
-    owner.on_lost.append(_forget_what_waits)
-
-
-def _forget_what_waits() -> None:
-    """Do not begin what was taken under a lease that is lost: it runs elsewhere now."""
-    for request in set(state.reserved_requests) - set(state.active_requests):
-        request._already_revoked = True
 
 
 @signals.worker_shutdown.connect(weak=False)

@@ -125,13 +125,13 @@ class Bench:
         worker.wait()
         self.workers.remove(worker)
 
-    def send(self, number, seconds=0.001, task="note", queue=QUEUE, arguments=None):
+    def send(self, number, seconds=0.001, task="note", queue=QUEUE, arguments=None, eta=None):
         """Put this many tasks on the queue, in kombu's own format."""
         pipe = self.client.pipeline(transaction=False)
         for _ in range(number):
             self.sent += 1
             args = [self.sent, seconds] if task == "note" else []
-            pipe.lpush(queue, message(task, args if arguments is None else arguments))
+            pipe.lpush(queue, message(task, args if arguments is None else arguments, eta))
         pipe.execute()
 
     def start_sender(self, first, last):
@@ -198,7 +198,7 @@ class Bench:
         return worker.log.read_text(errors="replace")
 
 
-def message(task, args):
+def message(task, args, eta=None):
     task_id = str(uuid.uuid4())
     body = json.dumps([args, {}, {"callbacks": None, "errbacks": None, "chain": None}])
     return json.dumps(
@@ -206,7 +206,10 @@ def message(task, args):
             "body": base64.b64encode(body.encode()).decode(),
             "content-encoding": "utf-8",
             "content-type": "application/json",
-            "headers": {"lang": "py", "task": task, "id": task_id, "root_id": task_id},
+            "headers": {
+                **{"lang": "py", "task": task, "id": task_id, "root_id": task_id},
+                "eta": eta.isoformat() if eta else None,
+            },
             "properties": {
                 "correlation_id": task_id,
                 "delivery_mode": 2,

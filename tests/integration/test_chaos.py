@@ -1,5 +1,6 @@
 """A short form of `make chaos`: things are killed, and every task is accounted for."""
 
+import datetime
 import signal
 import time
 
@@ -7,7 +8,7 @@ import psutil
 import pytest
 
 from tests.chaos import faults
-from tests.chaos.bench import QUEUE, Bench, wait_until
+from tests.chaos.bench import QUEUE, Bench, stop, wait_until
 from tests.conftest import unavailable
 from tests.handles.redis_only import server_binary
 
@@ -120,6 +121,33 @@ def test_a_task_that_takes_longer_than_the_lease_runs_once():
         for _ in POOLS:
             bench.send(1, seconds=5)
         wait_until(lambda: bench.done() == 3, 60, "the long tasks")
+
+        assert bench.account()["twice"] == 0
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_what_waited_for_its_time_in_a_paused_worker_runs_once(pool):
+    with Bench(lease_s=2.0) as bench:
+        paused = bench.worker(pool, 4)
+        bench.send(1)
+        wait_until(bench.done, 30, "a first task")
+        due = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=12)
+        bench.send(3, eta=due)
+        wait_until(lambda: bench.account()["taken"] == 3, 5, "the taking")
+        other = bench.worker(pool, 4)
+        stop(paused)
+        wait_until(lambda: bench.log_of(other).count("received") == 3, 20, "the other worker")
+        stop(paused, signal.SIGCONT)
+        wait_until(lambda: "no outcome of it counts" in bench.log_of(paused), 10, "the news")
+        assert bench.done() == 1
+        bench.send(8)
+        wait_until(lambda: bench.done() == bench.sent, 20, "the rest")
+        wait_until(lambda: bench.account()["taken"] == 0, 5, "the acknowledgements")
+        # Both may still take as much as at the beginning.
+        bench.kill(other)
+        bench.send(4, seconds=2)
+        wait_until(lambda: bench.account()["taken"] == 4, 10, "room in the first")
+        wait_until(lambda: bench.done() == bench.sent, 20, "the end")
 
         assert bench.account()["twice"] == 0
 
