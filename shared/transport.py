@@ -202,12 +202,15 @@ class Channel(base.Channel):
 
     def _readable(self, text: bytes) -> dict[str, Any] | None:
         """A message that kombu can work with, or None."""
-        if dead.parse(text) is None:
-            return None
         try:
             message: dict[str, Any] = loads(text.decode())
+            properties, headers = message["properties"], message.get("headers")
+            # kombu's JSON can make any of these something else.
+            types = type(message), type(properties), type(properties.get("delivery_info", {}))
+            if set(types) != {dict} or not isinstance(headers, dict | None):
+                return None
             if message.get("body"):
-                self.decode_body(message["body"], message["properties"].get("body_encoding"))
+                self.decode_body(message["body"], properties.get("body_encoding"))
         except Exception as error:
             # Whatever it holds: what cannot be read is no message.
             logger.debug("not a message: %r", error)
@@ -369,6 +372,6 @@ def _refusal(message: Any) -> str:
     from celery import current_app  # noqa: PLC0415 - a transport can be used without Celery
 
     name = (getattr(message, "headers", None) or {}).get("task")
-    if name is not None and name not in current_app.tasks:
+    if name is not None and not (isinstance(name, str) and name in current_app.tasks):
         return f"no worker knows the task {name!r}"
     return getattr(message, "refusal", "the worker refused it")

@@ -26,6 +26,9 @@ logger = get_logger(__name__)
 
 PAUSE_S = 0.2
 
+# What Celery's code raises when a part of a message is missing or has a wrong type.
+_WRONG_PARTS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+
 
 class Request(base.Request):
     """Refuses what is no task, and tells the transport when a pool process was lost."""
@@ -42,6 +45,13 @@ class Request(base.Request):
             and isinstance(embedded, dict | None)
         ):
             raise InvalidTaskError("its body is not arguments, keywords and options")
+        limits = self._request_dict.get("timelimit") or (None, None)
+        if not (
+            isinstance(limits, list | tuple)
+            and len(limits) == 2
+            and all(isinstance(limit, int | float | None) for limit in limits)
+        ):
+            raise InvalidTaskError(f"its time limits are not two numbers: {limits!r:.100}")
 
     def revoked(self) -> bool:
         """Celery's; true, too, of what was taken under a lease that is lost: others have it now."""
@@ -92,7 +102,20 @@ class Consumer(base_consumer.Consumer):
         """Celery's, made whenever consuming begins: what was cancelled before is known by then."""
         for task_id in withdrawn.ids(store()):
             state.revoked.add(task_id)
-        return super().create_task_handler(*args, **kwargs)
+        on_task_received = super().create_task_handler(*args, **kwargs)
+
+        def on_message(message: Any) -> None:
+            try:
+                on_task_received(message)
+            except _WRONG_PARTS as error:
+                # Celery would end the worker, and the next one that gets the message.
+                if message.acknowledged:
+                    raise
+                logger.exception("a message that cannot be worked with")
+                message.refusal = f"the worker refused it: {error!r}"
+                message.reject_log_error(logger, self.connection_errors)
+
+        return on_message
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Reject what is no task, whatever it is."""

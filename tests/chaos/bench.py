@@ -207,7 +207,10 @@ def message(task, args, eta=None):
             "content-encoding": "utf-8",
             "content-type": "application/json",
             "headers": {
-                **{"lang": "py", "task": task, "id": task_id, "root_id": task_id},
+                "lang": "py",
+                "task": task,
+                "id": task_id,
+                "root_id": task_id,
                 "eta": eta.isoformat() if eta else None,
             },
             "properties": {

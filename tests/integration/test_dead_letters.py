@@ -33,7 +33,7 @@ def variant(**changes):
     whole["properties"]["delivery_info"]["routing_key"] = "threads"
     for name, value in changes.items():
         part, _, key = name.partition("__")
-        if key:
+        if part and key:
             whole[part][key] = value
         else:
             whole[part] = value
@@ -103,6 +103,31 @@ REFUSED = {
     "body of a wrong type": (variant(body=7), UNREADABLE),
     "body": (variant(body="no base64!"), UNREADABLE),
     "body is not JSON": (variant(body=_encoded(b"not json")), UNREADABLE),
+    # kombu's JSON makes other objects of these.
+    "a time": ('{"__type__": "datetime", "__value__": "2026-01-01T00:00:00"}', UNREADABLE),
+    "properties that are an id": (
+        variant(properties={"__type__": "uuid", "__value__": {"hex": "0" * 32}}, body=""),
+        UNREADABLE,
+    ),
+    "properties that are a number": (
+        variant(properties={"__type__": "decimal", "__value__": "1"}, body=""),
+        UNREADABLE,
+    ),
+    "headers that are an id": (
+        variant(headers={"__type__": "uuid", "__value__": {"hex": "0" * 32}}),
+        UNREADABLE,
+    ),
+    "delivery info": (variant(properties__delivery_info=7), UNREADABLE),
+    "type of the content": (variant(**{"content-type": 7}), "the worker refused it"),
+    "encoding of the body": (variant(properties__body_encoding=7), UNREADABLE),
+    "no properties": (variant(properties={}), UNREADABLE),
+    "id": (variant(headers__id=[1]), "the worker refused it"),
+    "name of the task": (variant(headers__task=["sleep"]), "no worker knows the task ['sleep']"),
+    "time limits": (variant(headers__timelimit=7), "the worker refused it"),
+    "time limits of words": (variant(headers__timelimit=["a", "b"]), "the worker refused it"),
+    "one time limit": (variant(headers__timelimit=[1]), "the worker refused it"),
+    "expires": (variant(headers__expires="never"), "the worker refused it"),
+    "stamps": (variant(headers__stamped_headers=7), "the worker refused it"),
     "nested body": (variant(body=_encoded(NESTED.encode())), UNREADABLE),
     "no task": (variant(headers={}), "the worker refused it"),
     "unknown task": (
