@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded
-from celery import signals
+from celery import signals, states
 from celery.backends.redis import RedisBackend
 from celery.utils.log import get_logger
 from celery.worker import state
@@ -40,8 +40,14 @@ class Backend(RedisBackend):
         **kwargs: Any,
     ) -> None:
         """Store an error, unless it comes too late."""
-        if isinstance(exc, TimeLimitExceeded) or not _comes_late(task_id, request):
+        if not isinstance(exc, TimeLimitExceeded) and _comes_late(task_id, request):
+            return
+        try:
             super().mark_as_failure(task_id, exc, traceback, request, *args, **kwargs)
+        except (TypeError, ValueError, LookupError, AttributeError):
+            # Its chain, chord or errbacks are no tasks. The pool would never hear of its end.
+            logger.exception("nothing that follows on %s can be told of its failure", task_id)
+            self.store_result(task_id, exc, states.FAILURE, traceback=traceback)
 
 
 def watch(request: Any) -> None:

@@ -26,6 +26,14 @@ logger = get_logger(__name__)
 
 PAUSE_S = 0.2
 
+# Headers that Celery's code takes to be of these types.
+_HEADERS = {
+    **dict.fromkeys(("id", "root_id", "parent_id", "group", "shadow"), str),
+    **dict.fromkeys(("timelimit", "stamped_headers"), list),
+    "stamps": dict,
+    "retries": int,
+}
+
 # What Celery's code raises when a part of a message is missing or has a wrong type.
 _WRONG_PARTS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
@@ -45,13 +53,15 @@ class Request(base.Request):
             and isinstance(embedded, dict | None)
         ):
             raise InvalidTaskError("its body is not arguments, keywords and options")
+        if not self.id:
+            raise InvalidTaskError("it has no id")
+        for name, kind in _HEADERS.items():
+            value = self._request_dict.get(name)
+            if not isinstance(value, kind | None):
+                raise InvalidTaskError(f"its {name} is no {kind.__name__}: {value!r:.100}")
         limits = self._request_dict.get("timelimit") or (None, None)
-        if not (
-            isinstance(limits, list | tuple)
-            and len(limits) == 2
-            and all(isinstance(limit, int | float | None) for limit in limits)
-        ):
-            raise InvalidTaskError(f"its time limits are not two numbers: {limits!r:.100}")
+        if len(limits) != 2 or not all(isinstance(limit, int | float | None) for limit in limits):
+            raise InvalidTaskError(f"its timelimit is not two numbers: {limits!r:.100}")
 
     def revoked(self) -> bool:
         """Celery's; true, too, of what was taken under a lease that is lost: others have it now."""
@@ -164,6 +174,17 @@ def _bury(sender: Any, task_id: str, exception: Any, traceback: Any, einfo: Any,
     reason = f"{type(exception).__name__}: {exception}"
     trace = str(getattr(einfo, "traceback", "") or "")
     _keep(task_id, request.properties["delivery_tag"], reason, request.hostname, trace)
+
+
+@signals.task_internal_error.connect(weak=False)
+def _bury_unfinished(
+    sender: Any, task_id: str, request: Any, exception: Any, einfo: Any, **_: Any
+) -> None:
+    """Make a task a dead letter whose function ran, and whose chain or callbacks did not."""
+    if sender.name not in (calls.NAME, calls.PROCESS):
+        reason = f"what follows on it was not sent: {type(exception).__name__}: {exception}"
+        trace = str(getattr(einfo, "traceback", "") or "")
+        _keep(task_id, request["properties"]["delivery_tag"], reason, request["hostname"], trace)
 
 
 def _keep(task_id: str, delivery_tag: str, reason: str, worker: str, trace: str = "") -> None:

@@ -156,7 +156,7 @@ class Bench:
         elsewhere = set()
         for place, texts in (
             ("queued", self.client.lrange(QUEUE, 0, -1)),
-            ("taken", self._taken()),
+            ("taken", self.taken()),
             ("dead", self._dead()),
         ):
             for text in texts:
@@ -171,12 +171,11 @@ class Bench:
         places["again"] = sum(int(times) for times in self.notes.hvals("again"))
         return places
 
-    def _taken(self):
-        for key in self.client.scan_iter("taken:*"):
-            for entry in self.client.hvals(key):
-                yield entry.partition(b"\n")[2]
-        for entry in self.client.hvals("unacked"):
-            yield json.dumps(json.loads(entry)[0])
+    def taken(self):
+        """The messages that workers hold."""
+        entries = [e for key in self.client.scan_iter("taken:*") for e in self.client.hvals(key)]
+        unacked = [json.loads(entry)[0] for entry in self.client.hvals("unacked")]
+        return [entry.partition(b"\n")[2] for entry in entries] + list(map(json.dumps, unacked))
 
     def _dead(self):
         for letter in self.client.hvals("dead:letters"):

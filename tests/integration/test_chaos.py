@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from tests.chaos import faults
+from tests.chaos import faults, hostile
 from tests.chaos.bench import QUEUE, Bench, stop, wait_until
 from tests.conftest import unavailable
 from tests.handles.redis_only import server_binary
@@ -123,6 +123,21 @@ def test_a_task_that_takes_longer_than_the_lease_runs_once():
         wait_until(lambda: bench.done() == 3, 60, "the long tasks")
 
         assert bench.account()["twice"] == 0
+
+
+def test_no_part_of_a_message_can_stop_a_worker():
+    with Bench(lease_s=60.0) as bench:
+        workers = [bench.worker(pool, 4) for pool in POOLS]
+        wait_until(lambda: len(bench.ping()) == len(POOLS), 30, "all workers")
+        for text in hostile.messages(bench.random, 400):
+            bench.client.lpush(QUEUE, text)
+        bench.send(60, seconds=0.01)
+        wait_until(lambda: bench.done() >= bench.sent, 60, "the tasks behind them")
+        # A message that the pool of a worker never ended would be there until its lease ends.
+        wait_until(lambda: not bench.taken(), 20, "the acknowledgements")
+
+        assert [worker.poll() for worker in workers] == [None] * len(POOLS)
+        assert len(bench.letters()) > 100
 
 
 @pytest.mark.parametrize("pool", POOLS)

@@ -121,6 +121,13 @@ REFUSED = {
     "type of the content": (variant(**{"content-type": 7}), "the worker refused it"),
     "encoding of the body": (variant(properties__body_encoding=7), UNREADABLE),
     "no properties": (variant(properties={}), UNREADABLE),
+    "no id": (variant(headers__id=""), "the worker refused it: it has no id"),
+    "retries": (variant(headers__retries="many"), "the worker refused it"),
+    "chain": (
+        variant(body=_encoded(b'[[0], {}, {"chain": ["x"]}]')),
+        "what follows on it was not sent",
+    ),
+    "errbacks": (variant(body=_encoded(b'[["x"], {}, {"errbacks": [[1]]}]')), ""),
     "id": (variant(headers__id=[1]), "the worker refused it"),
     "name of the task": (variant(headers__task=["sleep"]), "no worker knows the task ['sleep']"),
     "time limits": (variant(headers__timelimit=7), "the worker refused it"),
