@@ -8,6 +8,7 @@ import asyncio
 import collections
 import contextlib
 import itertools
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import (
@@ -57,19 +58,38 @@ class ClusterFuture(Future[Any]):
         super().__init__()
         self._pool = pool
         self._sent: tuple[str, bytes] | None = None
+        self._given_up = False  # cancelled before it was sent
+        self._waiters_told = False  # of its cancellation
+        self._deciding = threading.Lock()
 
     def cancel(self) -> bool:
         """Withdraw the call; False once a worker has it."""
-        if self.done() or self._sent is None:
+        if self.done():
             return super().cancel()
-        if not self._pool._withdraw(*self._sent):
+        with self._deciding:
+            sent = self._sent
+            self._given_up = sent is None
+        if sent is not None and not self._pool._withdraw(*sent):
             return False
-        self._sent = None
-        return super().cancel()
+        cancelled = super().cancel()
+        with self._deciding:
+            tell = cancelled and not self._waiters_told
+            self._waiters_told = self._waiters_told or tell
+        if tell:
+            # wait() and as_completed() hear of it only now.
+            self.set_running_or_notify_cancel()
+        return cancelled
 
     def running(self) -> bool:
         """Whether it was sent and has no outcome yet."""
         return self._sent is not None and not self.done()
+
+    def _starting(self, call_id: str, message: bytes) -> bool:
+        """Note what is about to be sent; False if it was cancelled before."""
+        with self._deciding:
+            if not self._given_up:
+                self._sent = (call_id, message)
+            return not self._given_up
 
     def __await__(self) -> Generator[Any, None, Any]:
         return asyncio.wrap_future(self).__await__()
@@ -250,11 +270,7 @@ class _FutureResult:
         self._broken_error = broken_error
 
     def _starting(self, call_id: str, message: bytes) -> bool:
-        if self.future.cancelled():
-            self.future.set_running_or_notify_cancel()
-            return False
-        self.future._sent = (call_id, message)
-        return True
+        return self.future._starting(call_id, message)
 
     def _receive(self, first: int, items: int, outcomes: list[Outcome]) -> None:
         try:

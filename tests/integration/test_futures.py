@@ -77,6 +77,28 @@ def test_what_no_worker_has_taken_can_be_cancelled_and_never_runs(stack, tmp_pat
     assert not path.exists()
 
 
+@pytest.mark.parametrize("sent", [True, False])
+def test_who_waits_for_a_call_hears_that_it_was_cancelled(stack, tmp_path, sent):
+    path = tmp_path / "ran"
+    places = multiprocessing.cpu_count()
+    # Of the calls that have no place at a worker, some are in the queue, or none are.
+    with ProcessPoolExecutor(places + 2 if sent else places) as executor:
+        busy = [executor.submit(functions.slow, 4) for _ in range(places)]
+        calls = [executor.submit(functions.append, str(path), "x") for _ in range(2)]
+        deadline = time.monotonic() + 3
+        while [future.running() for future in busy + calls] != [True] * places + [sent] * 2:
+            assert time.monotonic() < deadline
+        waiters = standard.ThreadPoolExecutor(2)
+        all_done = waiters.submit(standard.wait, calls, 3)
+        each = waiters.submit(lambda: [f.cancelled() for f in standard.as_completed(calls, 3)])
+
+        assert [future.cancel() for future in calls] == [True, True]
+        assert all_done.result().done == set(calls)
+        assert each.result() == [True, True]
+
+    assert not path.exists()
+
+
 def test_a_running_call_is_not_cancelled(stack, tmp_path):
     path = tmp_path / "runs"
     with ProcessPoolExecutor(1) as executor:
