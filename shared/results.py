@@ -218,10 +218,21 @@ class Inbox:
                 call_id = fields[b"id"].decode()
                 if b"outcome" in fields:
                     self._hand_over(call_id, fields[b"outcome"])
-                elif b"news" in fields and call_id in self._on_news:
-                    self._on_news[call_id](fields[b"news"])
+                elif b"news" in fields:
+                    self._pass_on(call_id, fields[b"news"])
                 else:
                     self._show(call_id, fields)
+
+    def _pass_on(self, call_id: str, news: bytes) -> None:
+        with self._lock:
+            on_news = self._on_news.get(call_id)
+        if on_news is None:
+            return  # nobody waits for that call any more
+        try:
+            on_news(news)
+        except BaseException:
+            # As with an outcome.
+            logger.exception("a callback failed")
 
     def _hand_over(self, call_id: str, reply: bytes | Exception) -> None:
         on_reply = self.forget(call_id)

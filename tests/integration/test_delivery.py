@@ -6,9 +6,11 @@ import time
 import psutil
 import pytest
 
+from shared import results
 from shared.multiprocessing import Pool
 from shared.pools import PoolKind
 from shared.store import store
+from tests.chaos.bench import wait_until
 from tests.integration import functions as f
 
 LONG_S = 60
@@ -55,6 +57,19 @@ def cut_repeatedly(cut, server, done):
         if done.wait(0.2):
             return
         cut(server)
+
+
+def test_a_callback_that_fails_stops_no_other_answers(stack):
+    heard = []
+    box = results.inbox()
+    box.expect("failing", lambda _: 1 / 0, on_news=lambda _: 1 / 0)
+    box.expect("other", heard.append)
+
+    results.announce(box.name, "failing", b"news")
+    results.answer(box.name, "failing", b"outcome")
+    results.answer(box.name, "other", b"outcome")
+
+    wait_until(lambda: heard == [b"outcome"], 10, "the other answer")
 
 
 @pytest.mark.parametrize("kind", list(PoolKind))
