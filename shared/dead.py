@@ -32,15 +32,18 @@ UNREADABLE = "it cannot be decoded"
 RESULT = "celery-task-meta-"
 
 # KEYS: what an owner has taken, the index, the letters, the queues. ARGV: number, id, time,
-# letter, queue.
+# letter, queue. A message that dies twice, as two deliveries may, has one letter: the last.
 _BURY = """
 if redis.call('hdel', KEYS[1], ARGV[1]) == 0 then
     return 0
 end
-redis.call('zadd', KEYS[2], ARGV[3], ARGV[2])
-if redis.call('hset', KEYS[3], ARGV[2], ARGV[4]) == 1 then
-    redis.call('hincrby', KEYS[4], ARGV[5], 1)
+local before = redis.call('hget', KEYS[3], ARGV[2])
+if before then
+    redis.call('hincrby', KEYS[4], cjson.decode(before)['queue'], -1)
 end
+redis.call('zadd', KEYS[2], ARGV[3], ARGV[2])
+redis.call('hset', KEYS[3], ARGV[2], ARGV[4])
+redis.call('hincrby', KEYS[4], ARGV[5], 1)
 return 1
 """
 

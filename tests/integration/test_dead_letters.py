@@ -164,6 +164,17 @@ def test_what_no_worker_can_run_is_a_dead_letter_and_the_worker_goes_on(stack, q
     assert done.returncode == 0
 
 
+def test_a_message_that_dies_on_two_queues_is_counted_once(stack):
+    text = variant(headers__task="no.such.task")
+    for queue in ("threads", "gevent"):
+        push(text, queue)
+        wait_until(lambda q=queue: [x for x in letters() if x["queue"] == q], 30, "the letter")
+
+    assert store().hgetall(dead.BY_QUEUE)[b"threads"] == b"0"
+    assert store().hgetall(dead.BY_QUEUE)[b"gevent"] == b"1"
+    assert len(letters()) == 1
+
+
 def test_a_message_that_is_too_large_never_reaches_a_worker(stack):
     push(variant(body="x" * 30_000_000))
     wait_until(letters, 30, "the dead letter")
