@@ -1,6 +1,7 @@
 """``python -m tests.chaos``: kill things, and account for every task."""
 
 import argparse
+import signal
 import sys
 
 from rich.console import Console
@@ -62,6 +63,8 @@ def main():
     pools = arguments.pools.split(",")
     if arguments.kills < 1 or not set(pools) <= set(POOLS):
         parser.error("--kills is at least 1, --pools are of " + ", ".join(POOLS))
+    # What was started ends with it then, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(stderr=True)
     table = Table(*COLUMNS)
     failed = 0
