@@ -47,6 +47,7 @@ app = Celery(
     "day-six",
     set_as_current=True,
     amqp=f"{__name__}:{Messages.__name__}",
+    task_cls="shared.publishing:Task",
     events="shared.events:Events",
 )
 

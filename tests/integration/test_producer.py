@@ -466,3 +466,20 @@ def test_no_thread_waits_for_the_deadline_of_what_has_ended(stack):
     assert done.returncode == 0
     # Its places, and what it has beside them.
     assert psutil.Process(pid).num_threads() < 100
+
+
+PROGRAM = """
+from worker.tasks import sleep
+assert sleep._prepared({}) is not None
+results = [sleep.delay(0.1)]
+results += [sleep.apply_async((0,), queue=queue) for queue in ("prefork", "threads", "gevent")]
+print([result.get(timeout=20) for result in results])
+"""
+
+
+def test_a_program_of_celerys_sends_and_gets_its_results(stack):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.stdout == "[0.1, 0, 0, 0]\n", done.stderr

@@ -7,11 +7,14 @@ import uuid
 
 import msgpack
 import pytest
+import redis
+from celery import signals
 from kombu import Connection
 
 from shared import calls, publishing
 from shared.app import app
 from shared.pools import PoolKind
+from shared.tasks import CONTRACTS
 from worker import tasks
 
 # What is different in each message, or names the process that sent it.
@@ -134,3 +137,112 @@ def test_nothing_is_asked_of_redis_to_prepare_or_push_no_message(monkeypatch):
 
 def test_every_queue_of_the_application_is_a_pools():
     assert {queue.name for queue in app.conf.task_queues} == {kind.value for kind in PoolKind}
+
+
+class Lists:
+    """Stands in for Redis."""
+
+    def __init__(self, error=None):
+        self.pushed, self.error = [], error
+
+    def lpush(self, *pushed):
+        if self.error:
+            raise self.error
+        self.pushed.append(pushed)
+
+
+@pytest.fixture
+def lists(monkeypatch):
+    lists = Lists()
+    monkeypatch.setattr(publishing, "store", lambda: lists)
+    return lists
+
+
+@pytest.fixture
+def long_way(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        publishing.celery.Task,
+        "apply_async",
+        lambda *args, **options: calls.append((args, options)),
+    )
+    return calls
+
+
+@pytest.mark.parametrize("case", ["plain", "keywords", "no arguments", "long arguments"])
+@pytest.mark.parametrize("queue", [kind.value for kind in PoolKind])
+def test_the_short_way_sends_what_celery_would_have_sent(lists, case, queue):
+    task, args, kwargs, _ = CASES[case]
+
+    result = task.apply_async(args, kwargs, queue=queue, ignore_result=True)
+
+    ((key, text),) = lists.pushed
+    ours, theirs = json.loads(text), sent_by_celery(task, args, kwargs, queue)
+    assert key == queue
+    assert ours["headers"]["id"] == result.id
+    assert result.ignored
+    for message in ours, theirs:
+        assert message["headers"].pop("sent_at")
+    assert without_ids(ours) == without_ids(theirs)
+
+
+def test_without_a_queue_the_routes_are_asked_and_results_are_kept(lists):
+    result = tasks.sleep.delay(0)
+
+    ((key, text),) = lists.pushed
+    assert key == CONTRACTS["sleep"].pool.value
+    assert not json.loads(text)["headers"]["ignore_result"]
+    assert not result.ignored
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"countdown": 1},
+        {"priority": 3},
+        {"link": tasks.sleep.si(0)},
+        {"headers": {"mine": 1}},
+        {"queue": app.amqp.queues["threads"]},
+        {"time_limit": 3},
+    ],
+)
+def test_what_asks_for_more_goes_celerys_way(lists, long_way, options):
+    tasks.sleep.apply_async((0,), **options)
+
+    assert len(long_way) == 1
+    assert not lists.pushed
+
+
+def test_signals_eager_mode_and_tasks_that_send_go_celerys_way(lists, long_way, monkeypatch):
+    def receiver(**_):
+        pass
+
+    signals.before_task_publish.connect(receiver)
+    tasks.sleep.delay(0)
+    signals.before_task_publish.disconnect(receiver)
+    assert len(long_way) == 1
+
+    app.conf.task_always_eager = True
+    tasks.sleep.delay(0)
+    app.conf.task_always_eager = False
+    assert len(long_way) == 2
+
+    monkeypatch.setattr(publishing, "get_current_worker_task", lambda: tasks.sleep)
+    tasks.sleep.delay(0)
+    assert len(long_way) == 3
+    assert not lists.pushed
+
+
+def test_celery_sends_what_redis_did_not_take_under_the_same_id(lists, long_way):
+    lists.error = redis.ConnectionError("gone")
+
+    tasks.sleep.apply_async((0,), task_id="an id")
+
+    (((_, args, _, task_id, *_), _),) = long_way
+    assert (args, task_id) == ((0,), "an id")
+
+
+def test_wrong_arguments_are_refused_as_celery_does(lists):
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        tasks.sleep.delay()
+    assert not lists.pushed
