@@ -8,7 +8,7 @@ from shared.app import app
 from shared.errors import SettingsError
 from shared.settings import current
 from shared.store import connections
-from worker import deadlines, prefork, requests
+from worker import deadlines, requests
 from worker.health import HealthFile
 from worker.heartbeat import Presence, pool_kind
 
@@ -27,8 +27,8 @@ app.loader.override_backends = dict.fromkeys(
     ("redis", "rediss"), f"{deadlines.__name__}:{deadlines.Backend.__name__}"
 )
 app.steps["consumer"].update((HealthFile, Presence))
-# What ``--pool prefork`` means.
-app.conf.worker_pool = f"{prefork.__name__}:{prefork.TaskPool.__name__}"
+# What ``--pool prefork`` means; no other pool loads it.
+app.conf.worker_pool = "worker.prefork:TaskPool"
 
 
 @signals.celeryd_init.connect(weak=False)

@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-import gevent
 from celery.utils.log import get_logger
 from celery.worker.consumer import control
 from celery.worker.pidbox import gPidbox
@@ -17,6 +16,8 @@ class GreenPidbox(gPidbox):
     """Celery's, whose greenlet begins again after an error, and takes no place in the pool."""
 
     def start(self, c: Any) -> None:
+        import gevent  # noqa: PLC0415 - only a gevent worker pays for it
+
         gevent.spawn(self.loop, c)
 
     def loop(self, c: Any) -> None:
