@@ -162,7 +162,7 @@ class Owner:
         self._news = threading.Event()
         self._stopped = False
         self._settler = connect(settings)
-        self._become_another()
+        self._become_another(self._settler)
         _native_thread(self._renew_forever)
         threading.Thread(target=self._settle_forever, name="settle", daemon=True).start()
 
@@ -171,12 +171,15 @@ class Owner:
         """The hash of what this owner has taken."""
         return PREFIX + self.name
 
-    def lost(self, name: str) -> None:
-        """Become another owner, unless that has happened since `name` was the name."""
+    def lost(self, name: str, client: redis.Redis | None = None) -> None:
+        """Become another owner, unless that has happened since `name` was the name.
+
+        A thread beside gevent's brings its own client: greenlets cannot share its connections.
+        """
         with self._renewing:
             if name != self.name or self._stopped:
                 return
-            self._become_another()
+            self._become_another(client or self._settler)
         logger.warning(
             "the lease of %s ended before it was renewed: what was taken under it went back to "
             "its queues, and no outcome of it counts any more",
@@ -268,9 +271,9 @@ class Owner:
                 # The pool may have run it, and nobody heard of that.
                 self.give_back_unanswered(delivery_tag)
 
-    def _become_another(self) -> None:
+    def _become_another(self, client: redis.Redis) -> None:
         name = f"{self.hostname}:{uuid.uuid4().hex[:12]}"
-        _renew(self._settler, name, self.lease_s, become=True)
+        _renew(client, name, self.lease_s, become=True)
         self.name, self.next_number = name, 0
 
     def _renew_forever(self) -> None:
@@ -282,7 +285,7 @@ class Owner:
             try:
                 still, buried = _renew(client, name, self.lease_s)
                 if not still:
-                    self.lost(name)
+                    self.lost(name, client)
                 self._settle_doubts()
                 for owner in buried:
                     _return_all(client, owner)
@@ -300,6 +303,11 @@ class Owner:
                 self.flush()
             except redis.RedisError as error:
                 logger.warning("%d acknowledgements wait: %s", len(self._settled), error)
+                time.sleep(_PAUSE_S)
+                self._news.set()
+            except Exception:
+                # Without this thread nothing is acknowledged any more.
+                logger.exception("%d acknowledgements wait", len(self._settled))
                 time.sleep(_PAUSE_S)
                 self._news.set()
 

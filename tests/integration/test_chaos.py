@@ -125,6 +125,28 @@ def test_a_task_that_takes_longer_than_the_lease_runs_once():
         assert bench.account()["twice"] == 0
 
 
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_worker_goes_on_however_often_its_lease_is_lost(pool):
+    with Bench(lease_s=1.0) as bench:
+        worker = bench.worker(pool, 4)
+        # Full now and then: either its next take tells it, or the renewal of its lease.
+        bench.send(60, seconds=0.4)
+        wait_until(bench.done, 30, "a first task")
+        for _ in range(15):
+            for owner in bench.client.zrange("owners", 0, -1):
+                pipe = bench.client.pipeline(transaction=True)
+                pipe.zrem("owners", owner)
+                pipe.sadd("buried", owner)
+                pipe.execute()
+            bench.send(50)
+            time.sleep(bench.random.uniform(0.3, 0.6))
+        wait_until(lambda: not bench.client.llen(QUEUE) and not bench.taken(), 30, "the rest")
+
+        assert bench.account()["lost"] == 0
+        assert "no outcome of it counts" in bench.log_of(worker)
+        assert "Traceback" not in bench.log_of(worker)
+
+
 def test_no_part_of_a_message_can_stop_a_worker():
     with Bench(lease_s=60.0) as bench:
         workers = [bench.worker(pool, 4) for pool in POOLS]
