@@ -228,18 +228,17 @@ class Inbox:
             on_news = self._on_news.get(call_id)
         if on_news is None:
             return  # nobody waits for that call any more
-        try:
-            on_news(news)
-        except BaseException:
-            # As with an outcome.
-            logger.exception("a callback failed")
+        self._call(on_news, news)
 
     def _hand_over(self, call_id: str, reply: bytes | Exception) -> None:
         on_reply = self.forget(call_id)
         if on_reply is None:
             return  # a second answer: the call was delivered twice
+        self._call(on_reply, reply)
+
+    def _call(self, callback: Callable[[Any], None], payload: bytes | Exception) -> None:
         try:
-            on_reply(reply)
+            callback(payload)
         except BaseException:
             # A caller's callback must not stop the answers of all others, not even by exiting.
             logger.exception("a callback failed")
