@@ -191,7 +191,7 @@ class Task(celery.Task):
 
     def _prepared(self, options: dict[str, Any]) -> Template | None:
         """The message to fill in; None where there is more to do."""
-        if _SIGNALS[0].receivers or _SIGNALS[1].receivers or _SIGNALS[2].receivers:
+        if any(signal.receivers for signal in _SIGNALS):
             return None
         if get_current_worker_task() or self.app.conf.task_always_eager:
             return None
@@ -209,11 +209,11 @@ class Task(celery.Task):
     def _prepare(self, queue: Any, ignore_result: bool) -> Template | None:
         amqp, conf = self.app.amqp, self.app.conf
         own = {name: value for name, value in self._get_exec_options().items() if value is not None}
-        own.setdefault("queue", None)
         serializer = own.pop("serializer", None) or conf.task_serializer
         limits = {name: own.pop(name, None) for name in ("time_limit", "soft_time_limit")}
-        queue = queue or own.pop("queue")
-        if own.keys() - {"queue"} or not isinstance(queue, str | None):
+        own_queue = own.pop("queue", None)
+        queue = queue or own_queue
+        if own or not isinstance(queue, str | None):
             return None
         if not all(isinstance(route, MapRoute) for route in amqp.router.routes or ()):
             return None
@@ -222,8 +222,7 @@ class Task(celery.Task):
         if route or found is None or found.exchange.type != "direct":
             return None
         ours = (
-            conf.broker_transport == app.conf.broker_transport
-            and (conf.broker_write_url or conf.broker_url) == current().broker_url
+            (conf.broker_write_url or conf.broker_url) == current().broker_url
             and conf.task_protocol == 2
             and not conf.task_send_sent_event
             and conf.task_default_priority is None
