@@ -303,13 +303,13 @@ class Owner:
                 self.flush()
             except redis.RedisError as error:
                 logger.warning("%d acknowledgements wait: %s", len(self._settled), error)
-                time.sleep(_PAUSE_S)
-                self._news.set()
             except Exception:
                 # Without this thread nothing is acknowledged any more.
                 logger.exception("%d acknowledgements wait", len(self._settled))
-                time.sleep(_PAUSE_S)
-                self._news.set()
+            else:
+                continue
+            time.sleep(_PAUSE_S)
+            self._news.set()
 
 
 def _renew(
