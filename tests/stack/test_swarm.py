@@ -10,7 +10,7 @@ import pytest
 
 from shared.pools import PoolKind
 from tests.conftest import unavailable
-from tests.stack.conftest import REDIS_IMAGE, ROOT, run, until
+from tests.stack.conftest import REDIS_IMAGE, ROOT, health, run, until
 
 SERVICES = {"redis", "flower", "metrics", *(kind.value for kind in PoolKind)}
 
@@ -86,9 +86,7 @@ def removed(volume):
 
 
 def healthy(stack, service):
-    found = containers(stack, service)
-    states = [run("docker", "inspect", "--format", "{{.State.Health.Status}}", c) for c in found]
-    return [state.strip() for state in states] == ["healthy"]
+    return [health(container) for container in containers(stack, service)] == ["healthy"]
 
 
 def test_every_service_comes_up_and_each_pool_runs_a_task(stack):
