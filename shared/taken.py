@@ -40,20 +40,26 @@ PREFIX = "taken:"
 COUNTS = "counts"
 LOST = "leases:lost"
 _RENEWALS_PER_LEASE = 4
-_AT_ONCE = 100
+_AT_ONCE = 1_000
+# Acknowledgements wait this long for others: as many finished tasks run again after a kill.
+_GATHER_S = 0.001
 _PAUSE_S = 0.2
 
 # KEYS: owners, what this owner has taken, then the lists in order. ARGV: owner, the number for
-# the first message, how many, the largest size. Gives -1 to an owner that is not one any more;
-# else [number, entry] …, and what is too large as [number, list, size] without its text.
-# A take whose answer was lost finds its entries under the same numbers. An empty take leaves
-# every list read, so that Redis tells this connection of the next change to any of them.
+# the first message, how many, the largest size, then the numbers of what is acknowledged, which
+# counts in any case. Gives -1 to an owner that is not one any more; else [number, entry] …, and what is too large as
+# [number, list, size] without its text. A take whose answer was lost finds its entries under the
+# same numbers. One that finds less than it wanted leaves every list read, and empty, so that
+# Redis tells this connection of the next change to any of them.
 TAKE = """
+if #ARGV > 4 then
+    redis.call('hdel', KEYS[2], unpack(ARGV, 5))
+end
 if not redis.call('zscore', KEYS[1], ARGV[1]) then
     return -1
 end
 local number, left, largest = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local found = {}
+local found, taken, read = {}, {}, {}
 local function show(entry)
     if #entry > largest then
         local list = string.match(entry, '^[^\\n]*')
@@ -70,18 +76,22 @@ while before do
     before = redis.call('hget', KEYS[2], number)
 end
 for index = 3, #KEYS do
-    if left <= 0 then
-        break
-    end
-    for _, message in ipairs(redis.call('rpop', KEYS[index], left) or {}) do
-        local entry = KEYS[index] .. '\\n' .. message
-        redis.call('hset', KEYS[2], number, entry)
-        show(entry)
+    if left > 0 and redis.call('llen', KEYS[index]) > 0 then
+        for _, message in ipairs(redis.call('rpop', KEYS[index], left)) do
+            local entry = KEYS[index] .. '\\n' .. message
+            table.insert(taken, number)
+            table.insert(taken, entry)
+            show(entry)
+        end
+        table.insert(read, KEYS[index])
     end
 end
-if #found == 0 then
-    for index = 3, #KEYS do
-        redis.call('llen', KEYS[index])
+if #taken > 0 then
+    redis.call('hset', KEYS[2], unpack(taken))
+end
+if left > 0 then
+    for _, list in ipairs(read) do
+        redis.call('llen', list)
     end
 end
 return found
@@ -150,7 +160,6 @@ class Owner:
         self.hostname = node_name or socket.gethostname()
         self.name = ""
         self.next_number = 0
-        self.pid = os.getpid()
         # The delivery tags of what is being run, which is not to be given back.
         self.running: Callable[[], set[str]] = set
         self._settings = settings
@@ -188,12 +197,30 @@ class Owner:
 
     def holds(self, delivery_tag: str) -> bool:
         """Whether a message was taken under the present lease, or by another transport."""
-        found = parse_tag(delivery_tag)
-        return found is None or found[0] == self.key
+        return delivery_tag.startswith(f"{self.key}#") or parse_tag(delivery_tag) is None
 
     def settle(self, delivery_tag: str) -> None:
         """Acknowledge: forget a message. It reaches Redis a moment later, with others."""
         self._settled.append(delivery_tag)
+        if not self._news.is_set():
+            self._news.set()
+
+    def settle_along(self) -> list[str]:
+        """What to acknowledge along with a take; `settle_again` if Redis does not answer."""
+        settling: list[str] = []
+        key = self.key + "#"
+        with contextlib.suppress(IndexError):
+            while len(settling) < _AT_ONCE:
+                delivery_tag = self._settled.popleft()
+                if not delivery_tag.startswith(key):
+                    self._settled.appendleft(delivery_tag)
+                    break
+                settling.append(delivery_tag)
+        return settling
+
+    def settle_again(self, delivery_tags: list[str]) -> None:
+        """Acknowledge what Redis may or may not have heard of."""
+        self._settled.extendleft(reversed(delivery_tags))
         self._news.set()
 
     def act(self, action: Callable[[redis.Redis], Any]) -> None:
@@ -201,11 +228,18 @@ class Owner:
         self._actions.append(action)
         self._news.set()
 
-    def give_back(self, delivery_tags: Iterable[str]) -> None:
-        """Return messages to the front of their lists, uncounted."""
+    def give_back(
+        self, delivery_tags: Iterable[str], then: Callable[[], None] = lambda: None
+    ) -> None:
+        """Return messages to the front of their lists, uncounted; `then` is called when it is done."""
         tags = list(delivery_tags)
+
+        def act(client: redis.Redis) -> None:
+            _give_back(client, tags)
+            then()
+
         if tags:
-            self.act(lambda client: _give_back(client, tags))
+            self.act(act)
 
     def give_back_unanswered(self, delivery_tag: str) -> None:
         """Return a message, uncounted, unless its task has an outcome."""
@@ -237,7 +271,7 @@ class Owner:
     def _flush_settled(self) -> None:
         settling: list[str] = []
         with contextlib.suppress(IndexError):
-            while len(settling) < _AT_ONCE * 10:
+            while len(settling) < _AT_ONCE:
                 settling.append(self._settled.popleft())
         try:
             pipe = self._settler.pipeline(transaction=False)
@@ -298,6 +332,7 @@ class Owner:
     def _settle_forever(self) -> None:
         while not self._stopped:
             self._news.wait()
+            time.sleep(_GATHER_S)
             self._news.clear()
             try:
                 self.flush()
@@ -434,20 +469,23 @@ _lock = threading.Lock()
 def owner() -> Owner:
     """The owner that this process is, from its first take on."""
     global _owner  # noqa: PLW0603
+    if _owner is not None:
+        return _owner
     with _lock:
-        if _owner is None or _owner.pid != os.getpid():
+        if _owner is None:
             _owner = Owner()
         return _owner
 
 
 def existing() -> Owner | None:
     """The owner that this process is, if it ever took anything."""
-    return _owner if _owner is not None and _owner.pid == os.getpid() else None
+    return _owner
 
 
-def _renew_lock() -> None:
-    global _lock  # noqa: PLW0603 - it may have been held while the process forked
-    _lock = threading.Lock()
+def _forget() -> None:
+    # The parent is one, its child is another. The lock may have been held at that moment.
+    global _owner, _lock
+    _owner, _lock = None, threading.Lock()
 
 
-os.register_at_fork(after_in_child=_renew_lock)
+os.register_at_fork(after_in_child=_forget)

@@ -4,14 +4,21 @@ kombu pops a message and records it as unacknowledged in a second round trip. He
 does both, for several messages at once (`shared.taken`). The lists are kombu's own: plain
 Celery producers, workers and Flower use the same queues.
 
-kombu waits in BRPOP. A script cannot wait, so an empty take is followed by silence: Redis has
-been asked (CLIENT TRACKING) to tell when one of the lists changes. Now and then the take is
-repeated anyhow, which shows whether the connection still lives.
+kombu waits in BRPOP. A script cannot wait, so a take that emptied the lists is followed by
+silence: Redis has been asked (CLIENT TRACKING) to tell when one of them changes. Now and then the
+take is repeated anyhow, which shows whether the connection still lives.
+
+While tasks are short, a take brings more than there is room for: what the worker will have begun
+within a moment. That is kept here, and goes back to its queue when it has to wait after all.
 """
 
 import contextlib
+import functools
+import json
 import os
 import time
+from collections import deque
+from collections.abc import Callable
 from queue import Empty
 from typing import Any
 
@@ -29,13 +36,24 @@ logger = get_logger(__name__)
 # Of a message in its list: our own limit holds for what is inside, base64 makes it a third more.
 _OVERHEAD = 1.5
 _AT_ONCE = 100
+_AT_MOST = 1_000
+# How long what is taken beyond the room for it may wait, by reckoning and at the most.
+_AHEAD_S = 0.05
+_AHEAD_BYTES = 1_000_000
+_KEEP_S = 0.5
+_SOON_S = 0.002
 _RESTORE_EVERY_S = 30.0
+# kombu's way looks at each object of each message for types that JSON does not have.
+_JSON, _TYPED = "application/json", b"__type__"
 # Celery's `event_exchange`.
 _EVENTS = "celeryev"
 
 
 class QoS(base.QoS):
-    """Acknowledges, returns and rejects what was taken."""
+    """Acknowledges, returns and rejects what was taken; from any thread."""
+
+    # Whether the consumer waits for room.
+    is_full = False
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Note a message that is recorded in Redis already."""
@@ -43,10 +61,14 @@ class QoS(base.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge; it reaches Redis a moment later, with others."""
-        was_full = not self.can_consume()
         taken.owner().settle(delivery_tag)
-        virtual.QoS.ack(self, delivery_tag)
-        if was_full:
+        self._make_room(delivery_tag)
+
+    def _make_room(self, delivery_tag: str) -> None:
+        self._quick_ack(delivery_tag)
+        # Looked at after the room was made: the consumer looks the other way round.
+        if self.is_full:
+            self.is_full = False
             self.channel.connection.cycle.wake()
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
@@ -64,7 +86,7 @@ class QoS(base.QoS):
             owner.give_back([delivery_tag])
         else:
             owner.act(lambda client: taken.return_lost(client, delivery_tag, worker))
-        virtual.QoS.ack(self, delivery_tag)
+        self._make_room(delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> None:
         """Return what was taken and is not being run."""
@@ -81,14 +103,36 @@ class QoS(base.QoS):
             super().restore_by_tag(tag, client, leftmost)
 
 
+class Message(virtual.Message):
+    """kombu's, whose JSON is read in the quick way where that gives the same."""
+
+    def _decode(self) -> Any:
+        quick = self.content_type == _JSON and _JSON in (self.accept or (_JSON,))
+        if quick and type(self.body) is bytes and _TYPED not in self.body:
+            # kombu says in its own words what is wrong.
+            with contextlib.suppress(ValueError, RecursionError):
+                return json.loads(self.body)
+        return super()._decode()
+
+
 class Channel(base.Channel):
     """Takes messages with a script, in place of BRPOP."""
 
     QoS = QoS
+    Message = Message
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._told_on: Any = None  # the socket on which Redis tells of changes
         self._waiting = False  # for news of a change, with no command under way
+        self._under = ""  # the owner for which the last take was
+        self._asked = 0  # for how many messages
+        self._ahead = 0  # how many beyond the room for them
+        self._mean_bytes = 1.0  # of those that came last
+        self._settling: list[str] = []  # acknowledgements that go along with it
+        # Taken and not delivered yet, for want of room: message, queue.
+        self._kept: deque[tuple[dict[str, Any], str]] = deque()
+        self._returning: set[str] = set()  # the first of each lot that is on its way back
+        self._answered_at = 0.0
         super().__init__(*args, **kwargs)
 
     def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
@@ -96,6 +140,11 @@ class Channel(base.Channel):
         consumer = super().basic_consume(queue, *args, **kwargs)
         self._wake()
         return consumer
+
+    def _basic_cancel(self, consumer_tag: str) -> Any:
+        queue = self._tag_to_queue.get(consumer_tag)
+        self._give_back(lambda _, kept_in: kept_in == queue)
+        return super()._basic_cancel(consumer_tag)
 
     def _wake(self) -> None:
         if self._waiting:
@@ -115,47 +164,78 @@ class Channel(base.Channel):
         if self._told_on is not connection._sock:
             commands.append(("CLIENT", "TRACKING", "ON", "NOLOOP"))
         self._under = owner.name
-        most = self.qos.can_consume_max_estimate() if self.qos.prefetch_count else _AT_ONCE
+        self._asked = self._how_many()
+        self._settling = owner.settle_along()
+        numbers = [delivery_tag.rpartition("#")[2] for delivery_tag in self._settling]
         largest = int(current().message_limit_bytes * _OVERHEAD)
         commands.append(
             (
                 *("EVAL", taken.TAKE, len(keys) + 2, taken.OWNERS, owner.key, *keys),
-                *(owner.name, owner.next_number, max(1, most), largest),
+                *(owner.name, owner.next_number, self._asked, largest, *numbers),
             )
         )
         # No health check: its answer would come in between.
         connection.send_packed_command(connection.pack_commands(commands), check_health=False)
 
+    def _how_many(self) -> int:
+        """As many as there is room for, and while tasks are short some more."""
+        if not self.qos.prefetch_count:
+            return _AT_ONCE
+        room: int = max(1, self.qos.can_consume_max_estimate())
+        # What came with the last answer is with the pool by now: how long did that take?
+        took = time.monotonic() - self._answered_at
+        if took > _AHEAD_S:
+            self._ahead = 0 if took > 2 * _AHEAD_S else self._ahead // 2
+        elif self._asked:
+            fits = int(_AHEAD_BYTES / self._mean_bytes)
+            self._ahead = min(_AT_ONCE, fits, 2 * self._ahead + 8)
+        return min(_AT_MOST, room + self._ahead)
+
     def _brpop_read(self, **options: Any) -> bool:
         connection = self.client.connection
+        asking = False
         try:
             if self._waiting:
                 self._waiting = False
                 # Some list has changed, or the connection is lost and this raises.
                 connection.read_response(push_request=True)
-                raise Empty
+                if self._kept or self._returning or not self.active_queues:
+                    raise Empty
+                if not self.qos.can_consume():
+                    raise Empty
+                # Asked at once, and waited for where the answer is as quick as usual.
+                self._brpop_start()
+                if not connection.can_read(timeout=_SOON_S):
+                    asking = True
+                    raise Empty
             if self._told_on is not connection._sock:
                 connection.read_response()
                 self._told_on = connection._sock
             answer = connection.read_response()
-            if not answer and not connection.can_read(timeout=0):
-                self._waiting = True
-                raise Empty
+            self._settling = []
+            if answer != -1 and len(answer) < self._asked:
+                # All lists are empty. Tasks that come one by one need nothing taken ahead.
+                self._asked = self._ahead = 0
+                self._waiting = not connection.can_read(timeout=0)
         except Empty:
             raise
         except Exception:
             # What was to be read is unknown now. The take is repeated under the same numbers.
             connection.disconnect()
             self._waiting = False
+            taken.owner().settle_again(self._settling)
+            self._settling = []
             raise
         finally:
-            if not self._waiting:
+            if not (self._waiting or asking):
                 self._in_poll = False
                 self._flush_brpop_reauth()
+        self._answered_at = time.monotonic()
         if answer == -1:
             taken.owner().lost(self._under)
         elif answer:
-            self._deliver_all(answer)
+            self._keep(answer)
+            self.deliver()
             return True
         raise Empty
 
@@ -169,53 +249,72 @@ class Channel(base.Channel):
             # The next take connects again.
             connection.disconnect()
 
-    def _deliver_all(self, answer: list[list[Any]]) -> None:
+    def _keep(self, answer: list[list[Any]]) -> None:
         owner = taken.owner()
         if self._under != owner.name:
             return  # the lease was lost meanwhile, and these went back
-        messages = []
+        size_bytes, was_lost = 0, False
         for number, entry, *size in answer:
             owner.next_number = number + 1
+            size_bytes += len(entry)
             delivery_tag = taken.tag(owner.name, number)
             list_name, _, text = entry.partition(b"\n")
-            message = None if size else self._readable(text)
+            message = None if size else _readable(text, self.decode_body)
             if message is None:
                 reason = f"it has {size[0]} bytes" if size else dead.UNREADABLE
                 self._bury(delivery_tag, reason)
                 continue
             message["properties"]["delivery_tag"] = delivery_tag
-            messages.append((message, list_name.decode().rsplit(self.sep, 1)[0]))
-        delivered = 0
-        try:
-            for message, queue in messages:
-                delivered += 1
-                self._queue_cycle.rotate(queue)
-                self.connection._deliver(message, queue)
-        finally:
-            # An error, if there are any.
-            rest = messages[delivered:]
-            owner.give_back(message["properties"]["delivery_tag"] for message, _ in rest)
+            self._kept.append((message, list_name.decode().rsplit(self.sep, 1)[0]))
+            was_lost = was_lost or dead.HISTORY in (message["headers"] or ())
+        self._mean_bytes = size_bytes / len(answer)
+        if was_lost and self.qos.prefetch_count:
+            # It may have cost a worker its life: few are to be there when it does so again.
+            room = self.qos.can_consume_max_estimate()
+            self._give_back(lambda index, queue: index >= room)
+
+    def deliver(self) -> bool:
+        """Hand on what was taken, as far as there is room; whether there was anything for it."""
+        if self._kept and self._under != taken.owner().name:
+            self._kept.clear()  # the lease was lost, and these went back
+        elif self._kept and time.monotonic() - self._answered_at > _KEEP_S:
+            # Others may have time for these. A process that was paused gives all back here,
+            # before it knows that its lease has ended.
+            self._give_back(lambda *_: True)
+        delivered = False
+        # Looked up each time: whoever gets a message may stop consuming.
+        while self._kept and self.qos.can_consume() and not self._closing:
+            message, queue = self._kept.popleft()
+            delivered = True
+            self._queue_cycle.rotate(queue)
+            self.connection._deliver(message, queue)
+        return delivered
+
+    def _give_back(self, which: Callable[[int, str], bool]) -> None:
+        """Return some of what was not delivered to the front of its queues, for other workers."""
+        if not self._kept:
+            return
+        given: list[str] = []
+        kept: deque[tuple[dict[str, Any], str]] = deque()
+        for index, (message, queue) in enumerate(self._kept):
+            if which(index, queue):
+                given.append(message["properties"]["delivery_tag"])
+            else:
+                kept.append((message, queue))
+        self._kept, self._ahead = kept, 0
+        if given and self._under == taken.owner().name:
+            # Nothing is taken meanwhile, which would come before these.
+            self._returning.add(given[0])
+            taken.owner().give_back(given, functools.partial(self._returned, given[0]))
+
+    def _returned(self, delivery_tag: str) -> None:
+        self._returning.discard(delivery_tag)
+        if self.connection is not None:  # else it is closed by now
+            self.connection.cycle.wake()
 
     def _bury(self, delivery_tag: str, reason: str) -> None:
         owner = taken.owner()
         owner.act(lambda client: dead.bury(client, delivery_tag, reason, worker=owner.hostname))
-
-    def _readable(self, text: bytes) -> dict[str, Any] | None:
-        """A message that kombu can work with, or None."""
-        try:
-            message: dict[str, Any] = loads(text.decode())
-            properties, headers = message["properties"], message.get("headers")
-            # kombu's JSON can make any of these something else.
-            types = type(message), type(properties), type(properties.get("delivery_info", {}))
-            if set(types) != {dict} or not isinstance(headers, dict | None):
-                return None
-            if message.get("body"):
-                self.decode_body(message["body"], properties.get("body_encoding"))
-        except Exception as error:
-            # Whatever it holds: what cannot be read is no message.
-            logger.debug("not a message: %r", error)
-            return None
-        return message
 
     def _put_fanout(self, exchange: str, message: Any, routing_key: str, **kwargs: Any) -> None:
         """Kombu's, and a note of whether anybody received an event."""
@@ -239,7 +338,10 @@ class Channel(base.Channel):
     def close(self) -> None:
         """Return what was taken and not begun."""
         self._wake()
-        super().close()
+        try:
+            super().close()
+        finally:
+            self._give_back(lambda *_: True)
 
 
 class Poller(base.MultiChannelPoller):
@@ -265,6 +367,17 @@ class Poller(base.MultiChannelPoller):
         self._loop = loop
         loop.add_reader(self._woken, self._on_wake)
 
+    @property
+    def fds(self) -> dict[int, Any]:
+        """Nothing: kombu would add these to the event loop anew at each turn."""
+        return {}
+
+    def _register(self, channel: Any, client: Any, type: str) -> None:  # noqa: A002 - kombu's name
+        super()._register(channel, client, type)
+        if self._loop is not None:
+            fileno = client.connection._sock.fileno()
+            self._loop.add_reader(fileno, self.on_readable, fileno)
+
     def _on_wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._woken, 4096)
@@ -284,23 +397,44 @@ class Poller(base.MultiChannelPoller):
                     self.poller.unregister(fileno)
                 del self._fd_to_chan[fileno]
 
+    def get(self, callback: Any, timeout: float | None = None) -> None:
+        """Kombu's, for who has no event loop; what was taken already comes first."""
+        if not self._deliver_kept():
+            super().get(callback, timeout)
+
+    def _deliver_kept(self) -> bool:
+        delivered = False
+        for channel in list(self._channels):
+            delivered = channel.deliver() or delivered
+        return delivered
+
     def on_poll_start(self) -> None:
-        """Look for wake-ups too, where there is no event loop."""
+        """Deliver what there is room for now, and ask for more; look for wake-ups, too."""
         if self._loop is None and self._waits_in is not self.poller:
             self._waits_in = self.poller
             self.poller.register(self._woken, self.eventflags)
-        self._drop_stale()
-        super().on_poll_start()
-
-    def _drop_stale(self) -> None:
-        # While there was no room, nothing was asked and a cut went unnoticed.
+        if self._loop is not None:
+            self._deliver_kept()
         for channel in self._channels:
-            connection = getattr(channel.__dict__.get("client"), "connection", None)
-            if connection is None or channel._in_poll or not channel._brpop_sent_at:
-                continue
+            if channel._kept or not channel.qos.can_consume():
+                channel.qos.is_full = True
+                if channel.qos.can_consume():
+                    self.wake()  # something was acknowledged in between
+            elif not (channel._in_poll or channel._returning):
+                self._take(channel)
+            if channel.active_fanout_queues and not channel._in_listen:
+                self._register_LISTEN(channel)
+
+    def _take(self, channel: Any) -> None:
+        if not channel.active_queues:
+            return
+        connection = getattr(channel.__dict__.get("client"), "connection", None)
+        if connection is not None and channel._brpop_sent_at:
+            # While there was no room, nothing was asked and a cut went unnoticed.
             silent = time.monotonic() - channel._brpop_sent_at
-            if silent > channel.health_check_interval and channel.qos.can_consume():
+            if silent > channel.health_check_interval:
                 connection.disconnect()
+        self._register_BRPOP(channel)
 
     def handle_event(self, fileno: int, event: int) -> Any:
         """Kombu's, and the wake-up."""
@@ -309,11 +443,11 @@ class Poller(base.MultiChannelPoller):
         return super().handle_event(fileno, event)
 
     def on_readable(self, fileno: int) -> Any:
-        """Kombu's; where no take is under way, there is no answer to wait for."""
+        """Read what has come; where no take is under way, that is no answer."""
         channel, kind = self._fd_to_chan.get(fileno, (None, None))
         if kind == "BRPOP" and not channel._in_poll:
             return channel.hear()
-        return super().on_readable(fileno)
+        return channel.handlers[kind]() if channel is not None else None
 
     def maybe_restore_messages(self) -> None:
         """Return what plain workers left behind; they wait for an hour, so this can wait too."""
@@ -365,6 +499,25 @@ class Transport(base.Transport):
         """Kombu's, and the wake-up."""
         super().register_with_event_loop(connection, loop)
         self.cycle.register_with_event_loop(loop)
+
+
+def _readable(text: bytes, decode_body: Callable[..., Any]) -> dict[str, Any] | None:
+    """A message that kombu can work with, its body decoded; None if it is none."""
+    try:
+        message: dict[str, Any] = loads(text) if _TYPED in text else json.loads(text)
+        properties, headers = message["properties"], message.get("headers")
+        # JSON can make any of these something else.
+        types = type(message), type(properties), type(properties.get("delivery_info", {}))
+        if set(types) != {dict} or not isinstance(headers, dict | None):
+            return None
+        if message.get("body"):
+            message["body"] = decode_body(message["body"], properties.get("body_encoding"))
+            properties["body_encoding"] = None
+    except Exception as error:
+        # Whatever it holds: what cannot be read is no message.
+        logger.debug("not a message: %r", error)
+        return None
+    return message
 
 
 def _refusal(message: Any) -> str:

@@ -2,15 +2,18 @@
 
 import contextlib
 import socket
+import time
 import uuid
 
 import pytest
+import redis
 from kombu import Connection, Queue
 from kombu.transport import redis as kombu_redis
 from kombu.utils import eventio
 
-from shared import taken
+from shared import dead, taken
 from shared.store import store
+from tests.handles.redis_only import eventually
 
 
 @pytest.fixture
@@ -60,3 +63,133 @@ def test_a_full_consumer_whose_connection_is_cut_goes_on(consumer):
     first.ack()
     producer.publish("second", routing_key=queue.name)
     assert receive(consumer).payload == "second"
+
+
+def publish(consumer, numbers):
+    producer = consumer.channel.connection.client.Producer()
+    for number in numbers:
+        producer.publish(number, routing_key=consumer.queues[0].name)
+
+
+def queued(consumer):
+    return store().llen(consumer.queues[0].name)
+
+
+def run_quickly(consumer, count):
+    for _ in range(count):
+        receive(consumer).ack()
+    return [message.payload for message in consumer.received[-count:]]
+
+
+def drain_until(consumer, true):
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        with contextlib.suppress(socket.timeout):
+            consumer.channel.connection.client.drain_events(timeout=0.1)
+
+
+def test_short_tasks_are_taken_together_and_run_in_their_order(consumer):
+    publish(consumer, range(100))
+    before = store().info("commandstats")["cmdstat_eval"]["calls"]
+
+    assert run_quickly(consumer, 100) == list(range(100))
+    assert store().info("commandstats")["cmdstat_eval"]["calls"] - before < 50
+
+
+def test_no_more_is_held_than_may_run_while_tasks_are_long(consumer):
+    publish(consumer, range(6))
+
+    for left in (5, 4, 3):
+        message = receive(consumer)
+        assert queued(consumer) == left
+        time.sleep(0.15)
+        message.ack()
+
+
+def test_what_is_taken_ahead_goes_back_when_it_has_to_wait(consumer):
+    publish(consumer, range(60))
+    run_quickly(consumer, 20)
+    long = receive(consumer)
+    assert queued(consumer) < 39
+
+    drain_until(consumer, lambda: queued(consumer) == 39)
+
+    long.ack()
+    assert run_quickly(consumer, 39) == list(range(21, 60))
+
+
+def test_what_is_taken_ahead_goes_back_when_nobody_consumes_any_more(consumer):
+    publish(consumer, range(60))
+    run_quickly(consumer, 20)
+    assert queued(consumer) < 40
+
+    consumer.cancel()
+
+    assert eventually(lambda: queued(consumer) == 40)
+
+
+def test_what_is_taken_ahead_under_a_lost_lease_is_not_run_here(consumer):
+    publish(consumer, range(60))
+    run_quickly(consumer, 20)
+    owner = taken.owner()
+    assert queued(consumer) < 40
+    store().zrem(taken.OWNERS, owner.name)
+    for number in sorted(map(int, store().hkeys(owner.key)), reverse=True):
+        taken.return_lost(store(), f"{owner.key}#{number}", "lost")
+    owner.lost(owner.name)
+
+    assert sorted(run_quickly(consumer, 40)) == list(range(20, 60))
+
+
+def test_acknowledgements_reach_redis_though_nothing_more_is_taken(consumer):
+    publish(consumer, [1])
+
+    receive(consumer).ack()
+
+    drain_until(consumer, lambda: not store().hlen(taken.owner().key))
+
+
+def test_little_is_taken_ahead_of_large_tasks(consumer):
+    publish(consumer, ["x" * 300_000] * 40)
+
+    for run in range(30):
+        receive(consumer).ack()
+        assert 40 - queued(consumer) <= run + 1 + 8
+
+
+def test_what_cost_a_worker_its_life_is_taken_with_few_others(consumer):
+    publish(consumer, range(30))
+    history = {dead.HISTORY: [{"worker": "another", "at": 0}]}
+    producer = consumer.channel.connection.client.Producer()
+    producer.publish("suspect", routing_key=consumer.queues[0].name, headers=history)
+    publish(consumer, range(30))
+
+    run_quickly(consumer, 30)
+
+    assert receive(consumer).payload == "suspect"
+    assert eventually(lambda: store().hlen(taken.owner().key) == 1)
+
+
+def test_what_is_taken_ahead_goes_back_when_a_dead_connection_is_closed(consumer):
+    publish(consumer, range(60))
+    run_quickly(consumer, 20)
+    assert queued(consumer) < 40
+    connection = consumer.channel.client.connection
+    consumer.channel._in_poll = connection  # as if it waited for an answer
+    connection._sock.shutdown(socket.SHUT_RDWR)
+
+    with contextlib.suppress(OSError, redis.ConnectionError):
+        consumer.channel.close()
+
+    assert eventually(lambda: queued(consumer) == 40)
+
+
+def test_what_ended_under_a_lost_lease_is_not_run_again(consumer):
+    publish(consumer, range(3))
+    message, key = receive(consumer), taken.owner().key
+    store().zrem(taken.OWNERS, taken.owner().name)
+    message.ack()
+
+    assert receive(consumer).payload == 1
+    assert eventually(lambda: not store().exists(key))
