@@ -58,10 +58,11 @@ def watch(request: Any) -> None:
     timer = threading.Timer(limit_s, _end, (request, limit_s))
     timer.daemon = True
     _timers[request.message.delivery_tag] = timer
+    # Connected by the first task that has a limit: a signal costs each task something.
+    signals.task_postrun.connect(_forget, weak=False)
     timer.start()
 
 
-@signals.task_postrun.connect(weak=False)
 def _forget(task: Any, **_: Any) -> None:
     """Let no thread wait for the deadline of what has ended."""
     timer = _timers.pop(_tag(task.request), None)

@@ -121,7 +121,8 @@ class Counts:
             threading.Thread(target=self._flush_forever, name="counts", daemon=True).start()
         with self._lock:
             self._pending[f"{queue}:{outcome}"] += 1
-        self._news.set()
+        if not self._news.is_set():
+            self._news.set()
 
     def flush(self) -> None:
         """Write what has been counted."""

@@ -5,13 +5,14 @@ from typing import Any
 
 import redis
 from billiard.einfo import ExceptionWithTraceback
-from billiard.exceptions import WorkerLostError
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
 from celery.exceptions import InvalidTaskError
 from celery.utils.log import get_logger
 from celery.worker import consumer as base_consumer
 from celery.worker import request as base
 from celery.worker import state
+from kombu.exceptions import ContentDisallowed, DecodeError
 
 from shared import calls, dead, taken, withdrawn
 from shared.app import app
@@ -27,12 +28,14 @@ logger = get_logger(__name__)
 PAUSE_S = 0.2
 
 # Headers that Celery's code takes to be of these types.
-_HEADERS = {
-    **dict.fromkeys(("id", "root_id", "parent_id", "group", "shadow"), str),
-    **dict.fromkeys(("timelimit", "stamped_headers"), list),
-    "stamps": dict,
-    "retries": int,
-}
+_HEADERS = (
+    *((name, str) for name in ("id", "root_id", "parent_id", "group", "shadow")),
+    *((name, list) for name in ("timelimit", "stamped_headers")),
+    ("stamps", dict),
+    ("retries", int),
+)
+
+_NO_LIMITS = [None, None]
 
 # What Celery's code raises when a part of a message is missing or has a wrong type.
 _WRONG_PARTS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
@@ -55,12 +58,18 @@ class Request(base.Request):
             raise InvalidTaskError("its body is not arguments, keywords and options")
         if not self.id:
             raise InvalidTaskError("it has no id")
-        for name, kind in _HEADERS.items():
-            value = self._request_dict.get(name)
-            if not isinstance(value, kind | None):
+        header = self._request_dict.get
+        for name, kind in _HEADERS:
+            value = header(name)
+            if value is not None and not isinstance(value, kind):
                 raise InvalidTaskError(f"its {name} is no {kind.__name__}: {value!r:.100}")
-        limits = self._request_dict.get("timelimit") or (None, None)
-        if len(limits) != 2 or not all(isinstance(limit, int | float | None) for limit in limits):
+        if _kind is not PoolKind.PREFORK:
+            # Nothing is sent to another process, so that it need not be decoded once more.
+            self._body, self._content_type = self._payload, None
+        limits = header("timelimit") or _NO_LIMITS
+        if limits != _NO_LIMITS and (
+            len(limits) != 2 or not all(isinstance(limit, int | float | None) for limit in limits)
+        ):
             raise InvalidTaskError(f"its timelimit is not two numbers: {limits!r:.100}")
 
     def revoked(self) -> bool:
@@ -80,10 +89,14 @@ class Request(base.Request):
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Celery's, after making a dead letter of what Celery would acknowledge and forget."""
-        if not (soft or state.should_terminate or self.name in (calls.NAME, calls.PROCESS)):
+        if not soft:
+            self._keep_overdue(timeout)
+        super().on_timeout(soft, timeout)
+
+    def _keep_overdue(self, timeout: float) -> None:
+        if not (state.should_terminate or self.name in (calls.NAME, calls.PROCESS)):
             reason = f"TimeLimitExceeded: it took longer than {timeout:g} s"
             _keep(self.id, self.message.delivery_tag, reason, self.hostname)
-        super().on_timeout(soft, timeout)
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
@@ -94,6 +107,9 @@ class Request(base.Request):
             error = error.exc
         if isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt):
             self.message.lost_worker = self.hostname
+        elif isinstance(error, TimeLimitExceeded):
+            # The process pool says this before it calls `on_timeout`, and Celery acknowledges.
+            self._keep_overdue(error.args[0])
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
 
@@ -113,10 +129,24 @@ class Consumer(base_consumer.Consumer):
         for task_id in withdrawn.ids(store()):
             state.revoked.add(task_id)
         on_task_received = super().create_task_handler(*args, **kwargs)
+        strategies, callbacks = self.strategies, self.on_task_message
 
         def on_message(message: Any) -> None:
+            headers = message.headers
+            name = headers.get("task") if type(headers) is dict else None
+            strategy = strategies.get(name) if type(name) is str else None
             try:
-                on_task_received(message)
+                if strategy is None or not self._maximum_prefetch_restored:
+                    on_task_received(message)
+                    return
+                # Celery has its loop acknowledge, for brokers that no other thread may speak to.
+                acknowledge, reject = message.ack_log_error, message.reject_log_error
+                try:
+                    strategy(message, None, acknowledge, reject, callbacks)
+                except (InvalidTaskError, ContentDisallowed) as error:
+                    self.on_invalid_task(None, message, error)
+                except DecodeError as error:
+                    self.on_decode_error(message, error)
             except _WRONG_PARTS as error:
                 # Celery would end the worker, and the next one that gets the message.
                 if message.acknowledged:
