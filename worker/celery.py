@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from celery import signals
+from celery import concurrency, signals
 
 from shared.app import app
 from shared.errors import SettingsError
+from shared.pools import PoolKind
 from shared.settings import current
 from shared.store import connections
 from worker import deadlines, requests
@@ -27,8 +28,9 @@ app.loader.override_backends = dict.fromkeys(
     ("redis", "rediss"), f"{deadlines.__name__}:{deadlines.Backend.__name__}"
 )
 app.steps["consumer"].update((HealthFile, Presence))
-# What ``--pool prefork`` means; no other pool loads it.
+# What ``--pool prefork`` and ``--pool threads`` mean; each loads only its own.
 app.conf.worker_pool = "worker.prefork:TaskPool"
+concurrency.ALIASES[PoolKind.THREADS] = "worker.threads:TaskPool"
 
 
 @signals.celeryd_init.connect(weak=False)
