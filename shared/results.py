@@ -22,7 +22,7 @@ from typing import Any
 import redis
 from redis import exceptions as redis_exceptions
 
-from shared import output, taken
+from shared import outbox, output, taken
 from shared.errors import BrokerRefused, RepliesLost
 from shared.settings import Settings, current
 from shared.store import REFUSALS, Absence, connect, foreseen, store
@@ -37,23 +37,6 @@ _READ_AT_ONCE = 500
 _PAUSE_S = 0.2
 
 
-# KEYS: the stream, what the worker has taken. ARGV: the message's number there, then for each
-# entry the number of its fields and values, and these. Answers and acknowledges in one step;
-# a message that is not there any more was answered already, or has gone to another worker.
-_ANSWER = """
-if redis.call('hdel', KEYS[2], ARGV[1]) == 0 then
-    return 0
-end
-local at = 2
-while at <= #ARGV do
-    local last = at + tonumber(ARGV[at])
-    redis.call('xadd', KEYS[1], 'nomkstream', '*', unpack(ARGV, at + 1, last))
-    at = last + 1
-end
-return 1
-"""
-
-
 def answer(
     reply_to: str,
     call_id: str,
@@ -64,12 +47,21 @@ def answer(
 ) -> None:
     """Put an outcome on a client's reply stream, and what was printed before it.
 
-    A client that is gone gets nothing. Keeps trying while Redis is away: the message is not
-    acknowledged before this returns. With its delivery tag, it is acknowledged along with the
-    answer, and there is no answer if it is not this worker's any more.
+    A client that is gone gets nothing. Keeps trying while Redis is away. With its delivery tag the
+    message is acknowledged along with the answer, and not before; there is no answer if it is not
+    this worker's any more.
     """
     entries = [_output_entry(call_id, stream, text) for stream, text in printed]
-    _add(reply_to, [*entries, {"id": call_id, "outcome": payload}], taken.parse_tag(delivery_tag))
+    entries.append({"id": call_id, "outcome": payload})
+    if not taken.parse_tag(delivery_tag):
+        _add(reply_to, entries)
+    elif owner := taken.existing():
+        owner.leave_to_answer(delivery_tag)
+        outbox.outbox.put(outbox.Answer(reply_to, delivery_tag, entries))
+    else:
+        # A pool's own process, which has nothing else to send.
+        answered = outbox.Answer(reply_to, delivery_tag, entries)
+        _persist(call_id, lambda: outbox.send(store(), [answered]))
 
 
 def tell(reply_to: str, call_id: str, printed: Sequence[tuple[str, str]]) -> None:
@@ -87,24 +79,24 @@ def _output_entry(call_id: str, stream: str, text: str) -> Entry:
     return {"id": call_id, stream: text.encode("utf-8", "replace")}
 
 
-def _add(reply_to: str, entries: list[Entry], held: tuple[str, str] | None = None) -> None:
+def _add(reply_to: str, entries: list[Entry]) -> None:
+    def add() -> None:
+        if len(entries) == 1:
+            store().xadd(reply_to, entries[0], nomkstream=True)  # type: ignore[arg-type]
+            return
+        pipe = store().pipeline(transaction=False)
+        for entry in entries:
+            pipe.xadd(reply_to, entry, nomkstream=True)  # type: ignore[arg-type]
+        pipe.execute()
+
+    _persist(str(entries[-1]["id"]), add)
+
+
+def _persist(call_id: str, send: Callable[[], None]) -> None:
+    """Try until Redis has it; raises when Redis refuses this process."""
     while True:
         try:
-            if held is not None:
-                arguments: list[Any] = [held[1]]
-                for entry in entries:
-                    arguments.append(2 * len(entry))
-                    arguments.extend(part for item in entry.items() for part in item)
-                if not store().eval(_ANSWER, 2, reply_to, held[0], *arguments):
-                    logger.info("no second answer for %s", entries[-1]["id"])
-                return
-            if len(entries) == 1:
-                store().xadd(reply_to, entries[0], nomkstream=True)  # type: ignore[arg-type]
-                return
-            pipe = store().pipeline(transaction=False)
-            for entry in entries:
-                pipe.xadd(reply_to, entry, nomkstream=True)  # type: ignore[arg-type]
-            pipe.execute()
+            send()
             return
         except (
             redis.ConnectionError,
@@ -113,7 +105,7 @@ def _add(reply_to: str, entries: list[Entry], held: tuple[str, str] | None = Non
         ) as error:
             if isinstance(error, REFUSALS):
                 raise
-            logger.warning("the answer of %s waits for Redis: %s", entries[-1]["id"], error)
+            logger.warning("the answer of %s waits for Redis: %s", call_id, error)
             time.sleep(_PAUSE_S)
 
 

@@ -165,6 +165,7 @@ class Owner:
         self._settings = settings
         self._renewing = threading.Lock()
         self._settled: deque[str] = deque()
+        self._answering: set[str] = set()
         self._actions: deque[Callable[[redis.Redis], Any]] = deque()
         self._doubtful: dict[str, float] = {}
         self._flushing = threading.Lock()
@@ -200,10 +201,20 @@ class Owner:
         return delivery_tag.startswith(f"{self.key}#") or parse_tag(delivery_tag) is None
 
     def settle(self, delivery_tag: str) -> None:
-        """Acknowledge: forget a message. It reaches Redis a moment later, with others."""
+        """Acknowledge: forget a message. It reaches Redis a moment later, with others.
+
+        One whose answer is under way is forgotten with that, and not before.
+        """
+        if delivery_tag in self._answering:
+            self._answering.discard(delivery_tag)
+            return
         self._settled.append(delivery_tag)
         if not self._news.is_set():
             self._news.set()
+
+    def leave_to_answer(self, delivery_tag: str) -> None:
+        """Have the next `settle` of a message do nothing: its answer settles it."""
+        self._answering.add(delivery_tag)
 
     def settle_along(self) -> list[str]:
         """What to acknowledge along with a take; `settle_again` if Redis does not answer."""

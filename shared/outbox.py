@@ -1,0 +1,126 @@
+"""How a worker process sends the outcomes of many calls in one round trip.
+
+    one thread or greenlet         another                          Redis
+    put(outcome 1)
+    send() ──────────────────────► put(outcome 2), and goes on ───► outcome 1, acknowledged
+    send() ───────────────────────────────────────────────────────► outcome 2, acknowledged
+
+Who puts an outcome and finds nobody sending sends all that wait; so one alone is not held up.
+An outcome and its acknowledgement are one step in Redis. Until then the message stays taken: a
+worker that is killed in between runs the call again, and loses nothing.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from shared import taken
+from shared.store import store
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 100
+
+# ARGV: for each outcome the stream, what its worker has taken, the message's number there, how
+# many entries it has, and for each of them the number of its fields and values, and these. A
+# message that is not there any more was answered already, or has gone to another worker. Gives
+# how each went: 1, 0 for such a message, or what Redis says against it.
+SEND = """
+local went, at = {}, 1
+while at <= #ARGV do
+    local stream, held, number, entries = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+    local said = redis.call('hdel', held, number)
+    at = at + 4
+    for _ = 1, tonumber(entries) do
+        local last = at + tonumber(ARGV[at])
+        if said == 1 then
+            local added = redis.pcall('xadd', stream, 'nomkstream', '*', unpack(ARGV, at + 1, last))
+            if type(added) == 'table' and added.err then
+                said = added.err
+            end
+        end
+        at = last + 1
+    end
+    table.insert(went, said)
+end
+return went
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One call's outcome, and what it printed, on their way to a client's stream."""
+
+    reply_to: str
+    delivery_tag: str
+    entries: Sequence[dict[str, Any]]
+
+    def arguments(self) -> list[Any]:
+        """For `SEND`."""
+        key, number = taken.parse_tag(self.delivery_tag) or ("", "")
+        arguments: list[Any] = [self.reply_to, key, number, len(self.entries)]
+        for entry in self.entries:
+            arguments.append(2 * len(entry))
+            for item in entry.items():
+                arguments.extend(item)
+        return arguments
+
+
+def send(client: redis.Redis, answers: Sequence[Answer]) -> None:
+    """Put outcomes on their streams, and acknowledge their messages. Raises `redis.RedisError`."""
+    arguments = [part for answer in answers for part in answer.arguments()]
+    went: Any = client.eval(SEND, 0, *arguments)
+    for answer, said in zip(answers, went, strict=True):
+        if said != 1:
+            logger.info("no answer for %s: %s", answer.entries[-1]["id"], said)
+
+
+class Outbox:
+    """What a worker process has to answer. Its methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Answer] = deque()
+        self._sending = threading.Lock()
+
+    def put(self, answer: Answer) -> None:
+        """Send an outcome, or leave it to who is sending; the message is settled along with it.
+
+        While Redis is away the outcome waits, and so does its acknowledgement.
+        """
+        self._waiting.append(answer)
+        try:
+            while self._waiting and self._sending.acquire(blocking=False):
+                self._send_and_release(store())
+        except redis.RedisError as error:
+            logger.warning("%d outcomes wait for Redis: %s", len(self._waiting), error)
+            taken.owner().act(self._send_all)
+        except BaseException:
+            # The call that was sending is ended from outside; the others' outcomes go on.
+            taken.owner().act(self._send_all)
+            raise
+
+    def _send_all(self, client: redis.Redis) -> None:
+        while self._waiting:
+            self._sending.acquire()
+            self._send_and_release(client)
+
+    def _send_and_release(self, client: redis.Redis) -> None:
+        batch: list[Answer] = []
+        try:
+            while self._waiting and len(batch) < _AT_ONCE:
+                batch.append(self._waiting.popleft())
+            if batch:
+                send(client, batch)
+        except BaseException:
+            self._waiting.extendleft(reversed(batch))
+            raise
+        finally:
+            self._sending.release()
+
+
+outbox = Outbox()
