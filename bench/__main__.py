@@ -1,25 +1,20 @@
 """``python -m bench``: this project's speed beside that of other queues."""
 
 import argparse
-import datetime
-import os
-import platform
 import shlex
-import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from bench import environments, measures, reports
-from bench.figures import Results, Sample
-from bench.sessions import Failed
+from bench import chapters, environments, machines, measures, reports
+from bench.figures import Results
+from bench.rounds import PARTS, order
+from bench.running import run
 from bench.systems import BEFORE, OURS, SYSTEMS, add_checkout
-from producer.stack import StackFailed, _redis_server
+from bench.tables import plain, show
+from producer.stack import StackFailed
 
 SCALES = {"full": measures.FULL, "quick": measures.QUICK, "tiny": measures.TINY}
 
@@ -38,39 +33,24 @@ def main() -> int:
         arguments.systems.append(BEFORE)
     scale = SCALES[arguments.scale]
     rounds = arguments.rounds or scale.rounds
-    parts = measures.parts()
     about: dict[str, Any] = {
         "command": "make bench"
         if arguments.made
         else shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
-        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "rounds": rounds,
-        "machine": _machine(),
-        "failures": [],
+        **machines.circumstances(),
+        "versions": {
+            name: environments.versions(SYSTEMS[name].python()) for name in arguments.systems
+        },
     }
-    about["versions"] = {
-        name: environments.versions(SYSTEMS[name].python()) for name in arguments.systems
-    }
-    samples: list[Sample] = []
-    loads = []
-    try:
-        for number, part, name in measures.order(arguments.systems, rounds, arguments.parts):
-            loads.append(os.getloadavg()[0])
-            started = time.monotonic()
-            try:
-                for key, value in parts[part](SYSTEMS[name], scale):
-                    samples.append(Sample(name, key, number, value))
-                said = f"{time.monotonic() - started:.0f} s"
-            except Failed as failure:
-                said = f"failed: {failure}"
-                about["failures"].append(f"{name}, {part}, round {number + 1}: {failure}")
-            console.print(f"round {number + 1}/{rounds}  {part}  {name}  {said}", highlight=False)
-    except KeyboardInterrupt:
-        console.print("interrupted; what was measured so far:")
-    if not samples:
+    sessions = order(arguments.systems, rounds, arguments.parts, {"growth": scale.rounds_growth})
+    found = run(sessions, SYSTEMS, scale, console)
+    about["failures"] = found.failures
+    about["machine"]["load"] = found.load
+    if not found.samples:
+        console.print("nothing was measured", *found.failures, sep="\n", highlight=False)
         return 1
-    about["machine"]["load"] = statistics.median(loads)
-    results = Results(samples)
+    results = Results(found.samples)
     reports.write(arguments.out, results, about)
     _print(results)
     console.print(f"written: {arguments.out}/bench.md, bench.json, bench.svg")
@@ -91,9 +71,9 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--parts",
-        type=_some(list(measures.parts())),
-        default=list(measures.parts()),
-        help=f"comma-separated, of {', '.join(measures.parts())}",
+        type=_some(list(PARTS)),
+        default=list(PARTS),
+        help=f"comma-separated, of {', '.join(PARTS)}",
     )
     parser.add_argument(
         "--against", type=_checkout, help="compare ours with itself in that other checkout too"
@@ -127,40 +107,19 @@ def _some(known: list[str]) -> Any:
     return parse
 
 
-def _machine() -> dict[str, Any]:
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                processor = line.partition(":")[2].strip()
-                break
-    version = subprocess.run(
-        [_redis_server(), "--version"], capture_output=True, text=True, check=True
-    ).stdout.split()
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "processor": processor,
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "redis": " ".join(version[:1] + [word for word in version if word.startswith("v=")]),
-        "load": 0.0,
-    }
-
-
 def _print(results: Results) -> None:
     console = Console()
-    wide = Console(width=max(console.width, 40 + 16 * len(results.systems)))
     tables = [("", reports.figures(results))]
-    if OURS in results.systems and len(results.systems) > 1:
+    if reports.compares(results):
         tables.append((f"how many times better {OURS} is", reports.ratios(results)))
-    for title, (header, *rows) in tables:
-        table = Table(*header, title=title or None, title_justify="left")
-        for row in rows:
-            table.add_row(*(cell.replace("**", "") for cell in row))
-        wide.print(table)
-    for line in reports.winners(results) if OURS in results.systems else ():
-        console.print(line.replace("**", ""), highlight=False)
+    tables.append(("as the queue grows", chapters.growing(results)))
+    tables.append(("the longest queue beside the shortest", chapters.steadiness(results)))
+    for title, rows in tables:
+        if len(rows) > 1:
+            show(console, title, rows)
+    lines = reports.winners(results) if reports.compares(results) else []
+    for line in chapters.whole(results) + lines:
+        console.print(plain(line), highlight=False)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.sessions import Session
-from bench.systems import SIZES, Form, System
+from bench.systems import Form, System
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,48 @@ class Scale:
     calls_each: int  # of 50 callers
     gather: int
     idle_s: float
+    lengths: tuple[int, ...]  # of the queues, see `bench.growth`
+    drain_long: int  # of a long queue
     rounds: int
+    rounds_growth: int
 
 
 FULL = Scale(
-    enqueue=5_000, drain=10_000, calls=500, calls_each=40, gather=2_000, idle_s=10, rounds=5
+    enqueue=5_000,
+    drain=10_000,
+    calls=500,
+    calls_each=40,
+    gather=2_000,
+    idle_s=10,
+    lengths=(1_000, 10_000, 100_000, 1_000_000),
+    drain_long=5_000,
+    rounds=5,
+    rounds_growth=2,
 )
-QUICK = Scale(enqueue=500, drain=1_000, calls=100, calls_each=4, gather=500, idle_s=2, rounds=2)
-TINY = Scale(enqueue=50, drain=100, calls=10, calls_each=1, gather=50, idle_s=0.2, rounds=1)
+QUICK = Scale(
+    enqueue=500,
+    drain=1_000,
+    calls=100,
+    calls_each=4,
+    gather=500,
+    idle_s=2,
+    lengths=(1_000, 10_000),
+    drain_long=500,
+    rounds=2,
+    rounds_growth=1,
+)
+TINY = Scale(
+    enqueue=50,
+    drain=100,
+    calls=10,
+    calls_each=1,
+    gather=50,
+    idle_s=0.2,
+    lengths=(50, 200),
+    drain_long=100,
+    rounds=1,
+    rounds_growth=1,
+)
 CALLERS = 50
 # The clock starts when this share of the tasks has run: what a worker loads at first is not
 # what a task costs.
@@ -151,28 +185,3 @@ def _quantiles(key: str, latencies: list[float]) -> Figures:
     cuts = statistics.quantiles(latencies, n=100, method="inclusive")
     yield f"{key}_p50", cuts[49] * 1000
     yield f"{key}_p99", cuts[98] * 1000
-
-
-Part = Callable[[System, Scale], Figures]
-
-
-def parts() -> dict[str, Part]:
-    """The parts of a round, by name."""
-
-    def drain_of(form: Form) -> Part:
-        return lambda system, scale: drain(form, system, scale)
-
-    return {**{f"drain {form}": drain_of(form) for form in SIZES}, "calls": calls}
-
-
-def order(names: list[str], rounds: int, parts: list[str]) -> Iterator[tuple[int, str, str]]:
-    """Round, part and system of each session.
-
-    The systems follow one another in each part, so that whatever else the machine does hurts
-    all alike; each round begins with another one.
-    """
-    for number in range(rounds):
-        turn = number % len(names)
-        for part in parts:
-            for name in names[turn:] + names[:turn]:
-                yield number, part, name

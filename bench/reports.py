@@ -5,12 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench import charts
-from bench.figures import Results, Sample, Summary
-from bench.measures import MEASURES, Measure
+from bench import chapters, charts
+from bench.figures import Results, Sample
+from bench.measures import MEASURES
 from bench.systems import OURS, SYSTEMS
-
-Rows = list[list[str]]
+from bench.tables import Rows, cell, dashes_only, ratio_cell
+from bench.tables import markdown as markdown_table
 
 
 def write(folder: Path, results: Results, about: dict[str, Any]) -> None:
@@ -44,9 +44,9 @@ def markdown(results: Results, about: dict[str, Any]) -> str:
         "Median of the rounds, and half of what lies between the least and the greatest. "
         "A dash: the system has no such form, or failed (below).",
         "",
-        *_table(figures(results)),
+        *markdown_table(figures(results)),
     ]
-    if OURS in results.systems:
+    if compares(results):
         lines += [
             "",
             f"## How many times better {OURS} is",
@@ -54,17 +54,18 @@ def markdown(results: Results, about: dict[str, Any]) -> str:
             "The median of the ratios of each round, and their range. Below 1 the other is "
             "better. **Bold**: all rounds agree.",
             "",
-            *_table(ratios(results)),
+            *markdown_table(ratios(results)),
             "",
             "## Who is ahead of it",
             "",
             *winners(results),
         ]
+    lines += _growth(results)
     lines += [
         "",
         "## What is compared",
         "",
-        *_table(
+        *markdown_table(
             [
                 ["system", "a task whose worker is killed", "set up as", "versions"],
                 *(_described(name, about["versions"].get(name, {})) for name in results.systems),
@@ -76,12 +77,38 @@ def markdown(results: Results, about: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def compares(results: Results) -> bool:
+    """Whether ours stands beside another system."""
+    return OURS in results.systems and len(results.systems) > 1
+
+
+def _growth(results: Results) -> list[str]:
+    if not chapters.lengths(results):
+        return []
+    return [
+        "",
+        "## As the queue grows",
+        "",
+        "The queue is filled in one bulk; then one worker with 10 threads drains a part of it. "
+        "The client's memory is the most that its process had, the worker's what it has after "
+        "that part, what its processes share counted once. Longer queues than 100,000 are ours "
+        "alone: the others take minutes to fill one.",
+        "",
+        *markdown_table(chapters.growing(results)),
+        "",
+        *(line for text in chapters.whole(results) for line in (text, "")),
+        "The longest queue beside the shortest; 1 is as it was:",
+        "",
+        *markdown_table(chapters.steadiness(results)),
+    ]
+
+
 def figures(results: Results) -> Rows:
     """One row for each measure, one column for each system, the header first."""
     rows = [["", "unit", *results.systems]]
     for measure in MEASURES:
-        cells = [_cell(results.of(system, measure)) for system in results.systems]
-        if any(cell != "–" for cell in cells):
+        cells = [cell(results.of(system, measure)) for system in results.systems]
+        if not dashes_only(cells):
             rows.append([measure.title, measure.unit, *cells])
     return rows
 
@@ -91,8 +118,8 @@ def ratios(results: Results) -> Rows:
     others = [name for name in results.systems if name != OURS]
     rows = [["", *others]]
     for measure in MEASURES:
-        cells = [_ratio_cell(results, measure, name) for name in others]
-        if any(cell != "–" for cell in cells):
+        cells = [ratio_cell(results.ratio(measure, OURS, name)) for name in others]
+        if not dashes_only(cells):
             rows.append([measure.title, *cells])
     return rows
 
@@ -103,8 +130,9 @@ def winners(results: Results) -> list[str]:
     for name in results.systems:
         if name == OURS:
             continue
+        compared = [*MEASURES, *chapters.longest_measures(results, name)]
         said = {
-            verdict: [m.title for m in MEASURES if results.verdict(m, OURS, name) == verdict]
+            verdict: [m.title for m in compared if results.verdict(m, OURS, name) == verdict]
             for verdict in ("theirs", "level")
         }
         line = f"- **{name}**: " + ("; ".join(said["theirs"]) or "in nothing")
@@ -112,34 +140,6 @@ def winners(results: Results) -> list[str]:
             line += ". Too close to tell: " + "; ".join(said["level"])
         lines.append(line + ".")
     return lines
-
-
-def number(value: float) -> str:
-    """Three digits that count."""
-    if value == 0:
-        return "0"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
-
-
-def _cell(summary: Summary | None) -> str:
-    if summary is None:
-        return "–"
-    text = number(summary.median)
-    return f"{text} ±{summary.spread * 100:.0f} %" if summary.count > 1 else text
-
-
-def _ratio_cell(results: Results, measure: Measure, name: str) -> str:
-    ratio = results.ratio(measure, OURS, name)
-    if ratio is None:
-        return "–"
-    text = number(ratio.median)
-    if ratio.count == 1:
-        return text
-    if results.verdict(measure, OURS, name) != "level":
-        text = f"**{text}**"
-    return f"{text} ({number(ratio.least)}–{number(ratio.greatest)})"
 
 
 def _described(name: str, versions: dict[str, str]) -> list[str]:
@@ -151,9 +151,3 @@ def _described(name: str, versions: dict[str, str]) -> list[str]:
         "; ".join(filter(None, [system.setup, forms])),
         ", ".join(f"{package} {version}" for package, version in versions.items()),
     ]
-
-
-def _table(rows: Rows) -> list[str]:
-    header, *rest = rows
-    lines = [header, ["---"] * len(header), *rest]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines]

@@ -5,6 +5,7 @@ import json
 import os
 import select
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +17,11 @@ import redis
 from bench.systems import System
 from producer.children import Children
 from producer.stack import _free_ports, _redis_server
+from shared.pools import PoolKind
 
 ANSWER_WITHIN_S = 600.0
 START_WITHIN_S = 60.0
+SENT_TO = PoolKind.THREADS.value
 POLL_S = 0.002
 
 
@@ -121,6 +124,26 @@ class Session:
             "memory": everything["used_memory"],
         }
 
+    def client_peak_bytes(self) -> int:
+        """The most memory that the client's process has had so far."""
+        return _peak_bytes(self._driver.pid)
+
+    def send(self, count: int) -> tuple[float, int]:
+        """Have ``producer send`` queue so many; its seconds, and the most memory it had."""
+        command = [sys.executable, "-m", "producer", "send", "sleep", "0", "--json"]
+        sender = self._launch("sender", [*command, "--count", str(count), "--pool", SENT_TO])
+        peak_bytes = 0
+        deadline = time.monotonic() + ANSWER_WITHIN_S
+        while sender.poll() is None:
+            peak_bytes = max(peak_bytes, _peak_bytes(sender.pid))
+            if time.monotonic() > deadline:
+                raise Failed(f"producer send takes more than {ANSWER_WITHIN_S:g} s")
+            time.sleep(POLL_S * 10)
+        if sender.returncode:
+            raise Failed(f"producer send failed: {self._log('sender')}")
+        said = Path(self._children.folder, "sender.log").read_text(encoding="utf-8")
+        return json.loads(said[said.index("{") : said.rindex("}") + 1])["seconds"], peak_bytes
+
     def _worker_processes(self) -> list[psutil.Process]:
         processes = []
         for worker in self._workers:
@@ -217,3 +240,14 @@ class Session:
         text = path.read_text(errors="replace") if path.exists() else ""
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return " | ".join(lines[-3:]) or "it said nothing"
+
+
+def _peak_bytes(pid: int) -> int:
+    """The most memory that a process has had; 0 once it has ended."""
+    # Not getrusage: there a process begins with what its parent had.
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name == "VmHWM":
+                return int(value.split()[0]) * 1024
+    return 0

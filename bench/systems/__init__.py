@@ -45,6 +45,11 @@ class System:
     # What a form is where the system has none of that name.
     forms: tuple[tuple[Form, str], ...] = ()
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is this project, in whatever variant or checkout."""
+        return self.environment is None
+
     def python(self) -> Path:
         """The interpreter that has the system, its environment made if it is not there."""
         if self.environment is None:

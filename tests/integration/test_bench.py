@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import environments
-from bench.measures import MEASURES
+from bench import environments, growth
+from bench.measures import MEASURES, TINY
 from tests.conftest import unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,8 +43,14 @@ def test_every_measure_is_found_for_both(report):
     samples = json.loads((folder / "bench.json").read_text(encoding="utf-8"))["samples"]
 
     found = {(sample["system"], sample["measure"]) for sample in samples}
-    assert found == {
+    assert found >= {
         (name, measure.key) for name in ("day-six", "celery-tuned") for measure in MEASURES
+    }
+    assert found >= {
+        (name, growth.measure(kind, length).key)
+        for name in ("day-six", "celery-tuned")
+        for kind in growth.KINDS
+        for length in TINY.lengths
     }
     assert all(sample["value"] >= 0 for sample in samples)
 
@@ -58,6 +64,7 @@ def test_it_prints_and_writes_a_table_and_a_chart(report):
     assert "how many times better day-six is" in printed
     assert "| enqueue, individually | tasks/s |" in text
     assert "## Who is ahead of it" in text
+    assert "## As the queue grows" in text
     assert (folder / "bench.svg").read_text(encoding="utf-8").startswith("<svg ")
 
 

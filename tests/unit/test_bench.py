@@ -1,15 +1,18 @@
 """The bench's own arithmetic: medians, ratios, who is ahead, the order of the sessions."""
 
 import ast
+import io
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from bench import charts, measures, reports
+from bench import chapters, charts, growth, measures, reports, rounds, running
 from bench.figures import Results, Sample, summarise
 from bench.measures import MEASURES, Measure
+from bench.sessions import Failed
 from bench.systems import OURS, SYSTEMS, Form
 
 RATE = next(measure for measure in MEASURES if measure.key == "enqueue")
@@ -91,7 +94,7 @@ def test_somebody_is_ahead_only_where_all_rounds_agree(theirs, verdict):
 
 
 def test_the_systems_follow_one_another_and_take_turns_at_being_first():
-    order = list(measures.order(["a", "b", "c"], 2, ["x", "y"]))
+    order = list(rounds.order(["a", "b", "c"], 2, ["x", "y"]))
 
     assert [(part, name) for _, part, name in order] == [
         *(("x", name) for name in "abc"),
@@ -186,3 +189,123 @@ def test_every_measure_has_a_part_that_can_find_it():
     assert {f"drain_{form}" for form in Form} < keys
     assert set(charts.SHOWN) < keys
     assert isinstance(RATE, Measure)
+
+
+def test_a_long_part_has_fewer_rounds():
+    order = list(rounds.order(["a"], 3, ["x", "y"], {"y": 1}))
+
+    assert [part for _, part, _ in order] == ["x", "y", "x", "x"]
+
+
+def run_parts(monkeypatch, **parts):
+    """What a run of these parts of one system finds, and what it says meanwhile."""
+    said = io.StringIO()
+    monkeypatch.setattr(running, "PARTS", parts)
+    found = running.run(
+        [(0, name, OURS) for name in parts], SYSTEMS, measures.TINY, Console(file=said, width=200)
+    )
+    return found, said.getvalue()
+
+
+def test_a_part_that_fails_is_a_line_and_the_others_go_on(monkeypatch):
+    def fails(system, scale):
+        yield "enqueue", 5.0
+        raise Failed("its worker ended")
+
+    found, said = run_parts(
+        monkeypatch, fails=fails, works=lambda system, scale: iter([("gather", 7.0)])
+    )
+
+    assert [(sample.measure, sample.value) for sample in found.samples] == [
+        ("enqueue", 5.0),
+        ("gather", 7.0),
+    ]
+    assert found.failures == ["day-six, fails, round 1: its worker ended"]
+    assert "fails  day-six  failed: its worker ended" in said
+
+
+def test_an_interrupted_run_keeps_what_it_has_and_says_where_it_was(monkeypatch):
+    def interrupted(system, scale):
+        yield "enqueue", 5.0
+        raise KeyboardInterrupt
+
+    found, said = run_parts(
+        monkeypatch, interrupted=interrupted, never=lambda system, scale: iter([("gather", 7.0)])
+    )
+
+    assert [sample.measure for sample in found.samples] == ["enqueue"]
+    assert found.failures == ["interrupted in round 1, at interrupted of day-six"]
+    assert said.splitlines()[-1] == "interrupted; what was measured so far:"
+
+
+def grown(system, length, **values):
+    return [
+        Sample(system, growth.measure(kind, length).key, 0, value) for kind, value in values.items()
+    ]
+
+
+GROWN = Results(
+    [
+        *grown(
+            OURS, 1_000, enqueue=30_000.0, client=57.0, queued=1_200.0, drain=3_000.0, worker=64.0
+        ),
+        *grown(
+            OURS, 10_000, enqueue=27_000.0, client=57.0, queued=1_200.0, drain=1_500.0, worker=64.0
+        ),
+        *grown(
+            OURS, 100_000, enqueue=30_000.0, client=58.0, queued=1_200.0, drain=3_000.0, worker=64.0
+        ),
+        Sample(OURS, growth.measure("enqueue", 1_000, sent=True).key, 0, 25_000.0),
+        *grown("huey", 1_000, enqueue=10.0, client=38.0, queued=130.0, drain=4_000.0, worker=28.0),
+        *grown("huey", 10_000, enqueue=10.0, client=46.0, queued=130.0, drain=4_000.0, worker=28.0),
+    ]
+)
+
+
+def test_growth_has_a_row_for_each_length_and_for_the_command_that_sends():
+    rows = chapters.growing(GROWN)
+
+    assert rows[1] == [OURS, "1,000", "30,000", "57.0", "1,200", "3,000", "64.0"]
+    assert [row[:3] for row in rows[4:6]] == [
+        [f"{OURS}, `producer send --count`", "1,000", "25,000"],
+        ["huey", "1,000", "10.0"],
+    ]
+
+
+def test_steadiness_is_the_longest_queue_beside_the_shortest_of_each():
+    rows = chapters.steadiness(GROWN)
+
+    assert rows[1] == [OURS, "100,000 / 1,000", "1.00", "1.02", "1.00", "1.00", "1.00"]
+    assert rows[2][:4] == ["huey", "10,000 / 1,000", "1.00", "1.21"]
+
+
+def test_who_is_ahead_with_a_long_queue_is_told_of_the_longest_that_both_had():
+    assert "drain, 10 threads, 10,000 queued" in reports.winners(GROWN)[0]
+    assert "100,000" not in reports.winners(GROWN)[0]
+
+
+def test_others_are_spared_the_longest_queue_and_ours_is_not(monkeypatch):
+    filled = []
+    monkeypatch.setattr(growth, "_sent", lambda length, system: iter(()))
+    monkeypatch.setattr(
+        growth,
+        "_at",
+        lambda length, system, scale: filled.append((system.name, length)) or iter(()),
+    )
+
+    for name in (OURS, "huey"):
+        list(growth.growth(SYSTEMS[name], measures.FULL))
+
+    assert (OURS, 1_000_000) in filled
+    assert max(length for name, length in filled if name == "huey") == 100_000
+
+
+def test_a_queue_that_was_drained_to_the_end_is_a_line():
+    found = Results([Sample(OURS, key, 0, float(at + 1)) for at, key in enumerate(growth.WHOLE)])
+
+    (line,) = chapters.whole(found)
+    assert line == (
+        "day-six drained all 1,000,000: 1.00 tasks/s in the second tenth, 2.00 in the slowest, "
+        "3.00 in the last; the worker had 4.00 MB after the first tenth and 5.00 MB at the end."
+    )
+    assert chapters.whole(GROWN) == []

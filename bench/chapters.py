@@ -1,0 +1,79 @@
+"""The chapter of the report that compares a system with itself."""
+
+import re
+
+from bench import growth
+from bench.figures import Results
+from bench.measures import Measure
+from bench.systems import OURS
+from bench.tables import NONE, Rows, cell, dashes_only, number
+
+SENDER = "`producer send --count`"
+_KEY = re.compile(r"growth_[a-z]+_(\d+)")
+
+
+def lengths(results: Results) -> list[int]:
+    """Of the queues that were filled."""
+    found = (_KEY.fullmatch(sample.measure) for sample in results.samples)
+    return sorted({int(match[1]) for match in found if match})
+
+
+def longest_measures(results: Results, theirs: str) -> list[Measure]:
+    """What compares two systems at the longest queue that both had."""
+    for length in reversed(lengths(results)):
+        found = [growth.measure(kind, length) for kind in growth.KINDS]
+        if results.of(OURS, found[-1]) and results.of(theirs, found[-1]):
+            return found
+    return []
+
+
+def growing(results: Results) -> Rows:
+    """A row for each system and length."""
+    titles = [f"{title}, {unit}" for title, unit, _ in growth.KINDS.values()]
+    rows = [["", "queued", *titles]]
+    for system in results.systems:
+        for sent in (False, True):
+            for length in lengths(results):
+                measures = [growth.measure(kind, length, sent=sent) for kind in growth.KINDS]
+                cells = [cell(results.of(system, measure)) for measure in measures]
+                if not dashes_only(cells):
+                    name = f"{system}, {SENDER}" if sent else system
+                    rows.append([name, f"{length:,}", *cells])
+    return rows
+
+
+def whole(results: Results) -> list[str]:
+    """A line for each system whose longest queue was drained to the end."""
+    lines = []
+    for system in results.systems:
+        found = {key: results.of(system, measure) for key, measure in growth.WHOLE.items()}
+        values = {key: number(one.median) for key, one in found.items() if one}
+        if len(values) == len(growth.WHOLE):
+            lines.append(
+                f"{system} drained all {growth.DRAINED_WHOLE:,}: "
+                f"{values['whole_second']} tasks/s in the second tenth, "
+                f"{values['whole_slowest']} in the slowest, {values['whole_last']} in the last; "
+                f"the worker had {values['whole_worker_first']} MB after the first tenth and "
+                f"{values['whole_worker_last']} MB at the end."
+            )
+    return lines
+
+
+def steadiness(results: Results) -> Rows:
+    """What the longest queue changes, beside the shortest, as ratios."""
+    rows = [["", "lengths", *(title for title, _, _ in growth.KINDS.values())]]
+    for system in results.systems:
+        had = [
+            length
+            for length in lengths(results)
+            if results.of(system, growth.measure("drain", length))
+        ]
+        if len(had) < 2:
+            continue
+        cells = []
+        for kind in growth.KINDS:
+            first = results.of(system, growth.measure(kind, had[0]))
+            last = results.of(system, growth.measure(kind, had[-1]))
+            cells.append(f"{last.median / first.median:.2f}" if first and last else NONE)
+        rows.append([system, f"{had[-1]:,} / {had[0]:,}", *cells])
+    return rows

@@ -1,0 +1,40 @@
+"""Where a run was made: the machine, and the day."""
+
+import datetime
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from producer.stack import _redis_server
+
+
+def circumstances() -> dict[str, Any]:
+    """The day and the machine, for a report."""
+    return {
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "machine": machine(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Its cores, its processor, its software; the load is filled in by who measures."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                processor = line.partition(":")[2].strip()
+                break
+    version = subprocess.run(
+        [_redis_server(), "--version"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "processor": processor,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "redis": " ".join(version[:1] + [word for word in version if word.startswith("v=")]),
+        "load": 0.0,
+    }
