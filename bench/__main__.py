@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench import chapters, environments, machines, measures, reports
 from bench.figures import Results
-from bench.rounds import PARTS, order
+from bench.rounds import OURS_ALONE, PARTS, order
 from bench.running import run
 from bench.systems import BEFORE, OURS, SYSTEMS, add_checkout
 from bench.tables import plain, show
@@ -44,6 +44,7 @@ def main() -> int:
         },
     }
     sessions = order(arguments.systems, rounds, arguments.parts, {"growth": scale.rounds_growth})
+    sessions = (one for one in sessions if one[1] not in OURS_ALONE or SYSTEMS[one[2]].is_ours)
     found = run(sessions, SYSTEMS, scale, console)
     about["failures"] = found.failures
     about["machine"]["load"] = found.load
@@ -114,6 +115,7 @@ def _print(results: Results) -> None:
         tables.append((f"how many times better {OURS} is", reports.ratios(results)))
     tables.append(("as the queue grows", chapters.growing(results)))
     tables.append(("the longest queue beside the shortest", chapters.steadiness(results)))
+    tables.append(("beside Redis itself", chapters.beside_redis(results)))
     for title, rows in tables:
         if len(rows) > 1:
             show(console, title, rows)

@@ -1,10 +1,10 @@
-"""The chapter of the report that compares a system with itself."""
+"""The chapters of the report that compare a system with itself, and with Redis."""
 
 import re
 
-from bench import growth
+from bench import growth, limits
 from bench.figures import Results
-from bench.measures import Measure
+from bench.measures import MEASURES, Measure
 from bench.systems import OURS
 from bench.tables import NONE, Rows, cell, dashes_only, number
 
@@ -77,3 +77,41 @@ def steadiness(results: Results) -> Rows:
             cells.append(f"{last.median / first.median:.2f}" if first and last else NONE)
         rows.append([system, f"{had[-1]:,} / {had[0]:,}", *cells])
     return rows
+
+
+def beside_redis(results: Results) -> Rows:
+    """What part of Redis' own pace ours reaches."""
+    tools = [
+        (limits.ONE_BY_ONE, "its commands, one by one"),
+        (limits.TOGETHER, f"its commands, {limits.AT_ONCE} at once"),
+    ]
+    rows = [["", f"{OURS}, tasks/s"]]
+    for _, title in tools:
+        rows[0] += [f"{title}, tasks/s", "reached"]
+    benchmarks = {
+        "enqueue": (limits.BENCHMARK_ONE_BY_ONE, "LPUSH, one by one"),
+        "enqueue_bulk": (limits.BENCHMARK_TOGETHER, f"LPUSH, {limits.AT_ONCE} at once"),
+    }
+    has_benchmark = any(results.of(OURS, limits.measure(key)) for key, _ in benchmarks.values())
+    if has_benchmark:
+        rows[0] += ["`redis-benchmark`, messages/s", "reached"]
+    for key in limits.OF:
+        measure = next(measure for measure in MEASURES if measure.key == key)
+        others = [limits.measure(kind, key) for kind, _ in tools]
+        if has_benchmark:
+            kind, how = benchmarks.get(key, ("", ""))
+            others.append(limits.measure(kind))
+        pairs = [_reached(results, measure, other) for other in others]
+        if has_benchmark and pairs[-1][0] != NONE:
+            pairs[-1] = f"{how}: {pairs[-1][0]}", pairs[-1][1]
+        cells = [text for pair in pairs for text in pair]
+        if not dashes_only(cells):
+            rows.append([measure.title, cell(results.of(OURS, measure)), *cells])
+    return rows
+
+
+def _reached(results: Results, ours: Measure, limit: Measure) -> tuple[str, str]:
+    found, redis = results.of(OURS, ours), results.of(OURS, limit)
+    if redis is None:
+        return NONE, NONE
+    return cell(redis), f"{found.median / redis.median:.0%}" if found else NONE

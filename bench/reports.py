@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench import chapters, charts
+from bench import chapters, charts, limits
 from bench.figures import Results, Sample
 from bench.measures import MEASURES
 from bench.systems import OURS, SYSTEMS
@@ -60,7 +60,7 @@ def markdown(results: Results, about: dict[str, Any]) -> str:
             "",
             *winners(results),
         ]
-    lines += _growth(results)
+    lines += _growth(results) + _limits(results)
     lines += [
         "",
         "## What is compared",
@@ -100,6 +100,28 @@ def _growth(results: Results) -> list[str]:
         "The longest queue beside the shortest; 1 is as it was:",
         "",
         *markdown_table(chapters.steadiness(results)),
+    ]
+
+
+def _limits(results: Results) -> list[str]:
+    rows = chapters.beside_redis(results)
+    if len(rows) == 1:
+        return []
+    return [
+        "",
+        "## Beside Redis itself",
+        "",
+        f"The commands that {OURS} sends to Redis were recorded, and sent again to an empty Redis "
+        "by a loop that does nothing else, over one connection: first one by one, then "
+        f"{limits.AT_ONCE} in each round trip. Of a call's commands, its client's reading is left "
+        "out. "
+        + (
+            "`redis-benchmark` pushes messages as large, over one connection too."
+            if "`redis-benchmark`" in " ".join(rows[0])
+            else "There was no `redis-benchmark` on the PATH to stand beside it."
+        ),
+        "",
+        *markdown_table(rows),
     ]
 
 

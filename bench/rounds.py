@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from bench.growth import growth
+from bench.limits import limits
 from bench.measures import Figures, Scale, calls, drain
 from bench.systems import SIZES, Form, System
 
@@ -17,7 +18,10 @@ PARTS: dict[str, Part] = {
     **{f"drain {form}": _drain(form) for form in SIZES},
     "calls": calls,
     "growth": growth,
+    "limits": limits,
 }
+# The parts that compare with something else than another system.
+OURS_ALONE = {"limits"}
 
 
 def order(

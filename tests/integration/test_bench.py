@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import environments, growth
+from bench import environments, growth, limits
 from bench.measures import MEASURES, TINY
 from tests.conftest import unavailable
 
@@ -52,6 +52,11 @@ def test_every_measure_is_found_for_both(report):
         for kind in growth.KINDS
         for length in TINY.lengths
     }
+    assert found >= {
+        ("day-six", limits.measure(kind, of).key)
+        for kind in (limits.ONE_BY_ONE, limits.TOGETHER)
+        for of in limits.OF
+    }
     assert all(sample["value"] >= 0 for sample in samples)
 
 
@@ -65,6 +70,7 @@ def test_it_prints_and_writes_a_table_and_a_chart(report):
     assert "| enqueue, individually | tasks/s |" in text
     assert "## Who is ahead of it" in text
     assert "## As the queue grows" in text
+    assert "## Beside Redis itself" in text
     assert (folder / "bench.svg").read_text(encoding="utf-8").startswith("<svg ")
 
 

@@ -3,13 +3,15 @@
 import ast
 import io
 import json
+import socket
+import threading
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from bench import chapters, charts, growth, measures, reports, rounds, running
+from bench import chapters, charts, growth, limits, measures, replays, reports, rounds, running
 from bench.figures import Results, Sample, summarise
 from bench.measures import MEASURES, Measure
 from bench.sessions import Failed
@@ -188,6 +190,7 @@ def test_every_measure_has_a_part_that_can_find_it():
     assert len(keys) == len(MEASURES)
     assert {f"drain_{form}" for form in Form} < keys
     assert set(charts.SHOWN) < keys
+    assert set(limits.OF) < keys
     assert isinstance(RATE, Measure)
 
 
@@ -309,3 +312,83 @@ def test_a_queue_that_was_drained_to_the_end_is_a_line():
         "3.00 in the last; the worker had 4.00 MB after the first tenth and 5.00 MB at the end."
     )
     assert chapters.whole(GROWN) == []
+
+
+BESIDE = [
+    Sample(OURS, "enqueue", 0, 5_000.0),
+    Sample(OURS, limits.measure(limits.ONE_BY_ONE, "enqueue").key, 0, 50_000.0),
+    Sample(OURS, limits.measure(limits.TOGETHER, "enqueue").key, 0, 250_000.0),
+]
+
+
+def test_what_part_of_redis_own_pace_is_reached():
+    rows = chapters.beside_redis(Results(BESIDE))
+
+    assert rows[1:] == [[RATE.title, "5,000", "50,000", "10%", "250,000", "2%"]]
+
+
+def test_the_benchmark_of_redis_stands_beside_it_where_there_is_one():
+    found = Results([*BESIDE, Sample(OURS, limits.BENCHMARK_ONE_BY_ONE, 0, 40_000.0)])
+
+    rows = chapters.beside_redis(found)
+
+    assert rows[1][-2:] == ["LPUSH, one by one: 40,000", "12%"]
+
+
+def test_a_line_of_monitor_is_a_command_and_what_a_script_does_is_none():
+    line = rb'+1764177000.1 [0 127.0.0.1:5000] "LPUSH" "queue" "a \"b\" \\ \x00\n"'
+
+    assert replays.parse(line) == (b"127.0.0.1:5000", [b"LPUSH", b"queue", b'a "b" \\ \x00\n'])
+    assert replays.parse(b'+1764177000.1 [0 lua] "rpop" "queue"') is None
+    assert replays.parse(b"+OK") is None
+
+
+def test_commands_are_sent_in_round_trips_of_a_number_and_of_no_more_than_a_size():
+    packed = [b"x"] * 5 + [b"y" * replays._CHUNK_BYTES, b"z" * 2]
+
+    chunks = replays._chunks(packed, 3)
+
+    assert [count for _, count in chunks] == [3, 3, 1]
+    assert b"".join(data for data, _ in chunks) == b"".join(packed)
+    assert [count for _, count in replays._chunks(packed[5:] * 2, 100)] == [2, 2]
+
+
+class Answering:
+    """A server that gives the same answers to whoever connects; stands for redis-py's client."""
+
+    def __init__(self, answers):
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.connection_pool = self
+        self.connection_kwargs = dict(
+            zip(("host", "port"), self._listening.getsockname(), strict=True)
+        )
+        self._thread = threading.Thread(target=self._answer, args=(answers,))
+        self._thread.start()
+
+    def _answer(self, answers):
+        connection, _ = self._listening.accept()
+        with connection, self._listening:
+            connection.sendall(answers)
+            self.heard = connection.recv(4096)
+
+    def close(self):
+        self._thread.join(10)
+
+
+def test_a_replay_sends_the_commands_and_waits_for_every_answer():
+    server = Answering(b"-NOSCRIPT none\r\n:1\r\n")
+
+    seconds = replays.play(server, [[b"EVALSHA", b"x"], [b"LPUSH", b"a b"]], at_once=2)
+    server.close()
+
+    assert seconds > 0
+    assert server.heard == b"*2\r\n$7\r\nEVALSHA\r\n$1\r\nx\r\n*2\r\n$5\r\nLPUSH\r\n$3\r\na b\r\n"
+
+
+def test_a_replay_that_redis_refuses_has_failed():
+    server = Answering(b"-OOM no memory\r\n")
+
+    with pytest.raises(Failed, match="OOM no memory"):
+        replays.play(server, [[b"LPUSH", b"a", b"b"]])
+
+    server.close()
