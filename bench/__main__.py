@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from bench import chapters, environments, machines, measures, reports
+from bench.arguments import positive, some
 from bench.figures import Results
 from bench.rounds import OURS_ALONE, PARTS, order
 from bench.running import run
@@ -45,7 +46,7 @@ def main() -> int:
     }
     sessions = order(arguments.systems, rounds, arguments.parts, {"growth": scale.rounds_growth})
     sessions = (one for one in sessions if one[1] not in OURS_ALONE or SYSTEMS[one[2]].is_ours)
-    found = run(sessions, SYSTEMS, scale, console)
+    found = run(sessions, SYSTEMS, PARTS, scale, console)
     about["failures"] = found.failures
     about["machine"]["load"] = found.load
     if not found.samples:
@@ -63,16 +64,16 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--scale", choices=SCALES, default="full", help="quick: about five minutes (%(default)s)"
     )
-    parser.add_argument("--rounds", type=_positive, help="how often each is measured")
+    parser.add_argument("--rounds", type=positive, help="how often each is measured")
     parser.add_argument(
         "--systems",
-        type=_some(list(SYSTEMS)),
+        type=some(list(SYSTEMS)),
         default=list(SYSTEMS),
         help=f"comma-separated, of {', '.join(SYSTEMS)}",
     )
     parser.add_argument(
         "--parts",
-        type=_some(list(PARTS)),
+        type=some(list(PARTS)),
         default=list(PARTS),
         help=f"comma-separated, of {', '.join(PARTS)}",
     )
@@ -85,27 +86,10 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)
-
-
 def _checkout(text: str) -> Path:
     if not Path(text, "bench", "driver.py").is_file():
         raise argparse.ArgumentTypeError(f"{text!r} is no checkout that has bench/")
     return Path(text)
-
-
-def _some(known: list[str]) -> Any:
-    def parse(text: str) -> list[str]:
-        names = [name.strip() for name in text.split(",")]
-        for name in names:
-            if name not in known:
-                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
-        return names
-
-    return parse
 
 
 def _print(results: Results) -> None:

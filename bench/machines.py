@@ -38,3 +38,12 @@ def machine() -> dict[str, Any]:
         "redis": " ".join(version[:1] + [word for word in version if word.startswith("v=")]),
         "load": 0.0,
     }
+
+
+def describe(found: dict[str, Any]) -> str:
+    """What `machine` found, in one sentence."""
+    return (
+        f"{found['cores']} cores ({found['processor']}), {found['system']}, Python "
+        f"{found['python']}, {found['redis']}. Load of the machine at each session, median: "
+        f"{found['load']:.1f}."
+    )

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench import chapters, charts, limits
+from bench import chapters, charts, limits, machines
 from bench.figures import Results, Sample
 from bench.measures import MEASURES
 from bench.systems import OURS, SYSTEMS
@@ -30,14 +30,11 @@ def read(path: Path) -> tuple[Results, dict[str, Any]]:
 
 def markdown(results: Results, about: dict[str, Any]) -> str:
     """The whole report."""
-    machine = about["machine"]
     lines = [
         "# Speed",
         "",
-        f"`{about['command']}`, {about['date']}: {about['rounds']} rounds on {machine['cores']} "
-        f"cores ({machine['processor']}), {machine['system']}, Python {machine['python']}, "
-        f"{machine['redis']}. Load of the machine at each session, median: "
-        f"{machine['load']:.1f}.",
+        f"`{about['command']}`, {about['date']}: {about['rounds']} rounds on "
+        f"{machines.describe(about['machine'])}",
         "",
         "## Figures",
         "",

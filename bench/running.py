@@ -3,14 +3,14 @@
 import os
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from rich.console import Console
 
 from bench.figures import Sample
 from bench.measures import Scale
-from bench.rounds import PARTS
+from bench.rounds import Part
 from bench.sessions import Failed
 from bench.systems import System
 from producer.stack import StackFailed
@@ -33,6 +33,7 @@ class Run:
 def run(
     sessions: Iterable[tuple[int, str, str]],
     systems: dict[str, System],
+    parts: Mapping[str, Part],
     scale: Scale,
     console: Console,
 ) -> Run:
@@ -44,7 +45,7 @@ def run(
             started = time.monotonic()
             try:
                 # What was found before a failure is kept.
-                for key, value in PARTS[part](systems[name], scale):
+                for key, value in parts[part](systems[name], scale):
                     found.samples.append(Sample(name, key, number, value))
                 said = f"{time.monotonic() - started:.0f} s"
             except (Failed, StackFailed) as failure:

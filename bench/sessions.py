@@ -121,7 +121,8 @@ class Session:
             "commands": commands,
             "bytes": everything["total_net_input_bytes"] + everything["total_net_output_bytes"],
             "cpu": everything["used_cpu_user"] + everything["used_cpu_sys"],
-            "memory": everything["used_memory"],
+            # Without what connections need, of which some clients open hundreds.
+            "memory": everything["used_memory"] - everything.get("mem_clients_normal", 0),
         }
 
     def client_peak_bytes(self) -> int:

@@ -1,9 +1,11 @@
 """This project: ordinary Celery tasks on its application, and calls through its pool."""
 
 import functools
-import sys
+import time
 import uuid
+from typing import Any
 
+from bench import variants  # before redis-py
 from bench.job import ran
 from shared import publishing
 from shared.app import app
@@ -18,10 +20,19 @@ KINDS = {
     "greenlets": (PoolKind.GEVENT, 100),
 }
 
+variants.switch(app)
+
 
 @app.task(ignore_result=True)
 def noop() -> None:
     """Do nothing."""
+    ran()
+
+
+@app.task(ignore_result=True)
+def pause(seconds: float) -> None:
+    """Wait, as for a socket."""
+    time.sleep(seconds)
     ran()
 
 
@@ -30,16 +41,34 @@ def echo(number: int) -> int:
     return number
 
 
+start = variants.start
+
+
 def enqueue(count: int) -> None:
     for _ in range(count):
         noop.apply_async(queue=PoolKind.THREADS.value)
 
 
 def enqueue_bulk(count: int) -> None:
-    template = publishing.Template(noop.name, PoolKind.THREADS.value, ignore_result=True)
-    for start in range(0, count, 500):
-        ids = [str(uuid.uuid4()) for _ in range(min(500, count - start))]
-        publishing.push(template.queue, [template.render(task_id, (), {}) for task_id in ids])
+    if variants.NAME == "kombus-batch":
+        _enqueue_with_kombu(count)
+    else:
+        fill(noop.name, (), count)
+
+
+def fill(task: str, args: tuple[Any, ...], count: int) -> None:
+    """As ``producer send --count`` does it."""
+    template = publishing.Template(task, PoolKind.THREADS.value, ignore_result=True)
+    at_once = variants.PUSHED_AT_ONCE
+    for start in range(0, count, at_once):
+        ids = [str(uuid.uuid4()) for _ in range(min(at_once, count - start))]
+        publishing.push(template.queue, [template.render(task_id, args, {}) for task_id in ids])
+
+
+def _enqueue_with_kombu(count: int) -> None:
+    with app.producer_pool.acquire(block=True) as producer, producer.batch(max_size=500):
+        for _ in range(count):
+            noop.apply_async(producer=producer, queue=PoolKind.THREADS.value)
 
 
 @functools.lru_cache(maxsize=1)
@@ -59,13 +88,16 @@ def gather(count: int) -> list[int]:
 def left() -> int:
     client = store()
     taken = sum(client.hlen(key) for key in client.scan_iter("taken:*"))
+    # Where kombu's own transport notes what it has taken.
+    taken += client.hlen("unacked")
     return client.llen(PoolKind.THREADS.value) + taken
 
 
 def worker(form: str) -> list[list[str]]:
     kind, size = KINDS[form]
-    command = [sys.executable, "-m", "celery", "-A", __name__, "worker"]
+    command = [*variants.celery_command(), "-A", __name__, "worker"]
     # One queue for all forms: what is compared is the worker.
     command += ["--pool", kind.value, "--concurrency", str(size)]
     command += ["--queues", PoolKind.THREADS.value, "--without-mingle"]
+    command += variants.OPTIONS.get(variants.NAME, [])
     return [command]

@@ -200,24 +200,25 @@ def test_a_long_part_has_fewer_rounds():
     assert [part for _, part, _ in order] == ["x", "y", "x", "x"]
 
 
-def run_parts(monkeypatch, **parts):
+def run_parts(**parts):
     """What a run of these parts of one system finds, and what it says meanwhile."""
     said = io.StringIO()
-    monkeypatch.setattr(running, "PARTS", parts)
     found = running.run(
-        [(0, name, OURS) for name in parts], SYSTEMS, measures.TINY, Console(file=said, width=200)
+        [(0, name, OURS) for name in parts],
+        SYSTEMS,
+        parts,
+        measures.TINY,
+        Console(file=said, width=200),
     )
     return found, said.getvalue()
 
 
-def test_a_part_that_fails_is_a_line_and_the_others_go_on(monkeypatch):
+def test_a_part_that_fails_is_a_line_and_the_others_go_on():
     def fails(system, scale):
         yield "enqueue", 5.0
         raise Failed("its worker ended")
 
-    found, said = run_parts(
-        monkeypatch, fails=fails, works=lambda system, scale: iter([("gather", 7.0)])
-    )
+    found, said = run_parts(fails=fails, works=lambda system, scale: iter([("gather", 7.0)]))
 
     assert [(sample.measure, sample.value) for sample in found.samples] == [
         ("enqueue", 5.0),
@@ -227,13 +228,13 @@ def test_a_part_that_fails_is_a_line_and_the_others_go_on(monkeypatch):
     assert "fails  day-six  failed: its worker ended" in said
 
 
-def test_an_interrupted_run_keeps_what_it_has_and_says_where_it_was(monkeypatch):
+def test_an_interrupted_run_keeps_what_it_has_and_says_where_it_was():
     def interrupted(system, scale):
         yield "enqueue", 5.0
         raise KeyboardInterrupt
 
     found, said = run_parts(
-        monkeypatch, interrupted=interrupted, never=lambda system, scale: iter([("gather", 7.0)])
+        interrupted=interrupted, never=lambda system, scale: iter([("gather", 7.0)])
     )
 
     assert [sample.measure for sample in found.samples] == ["enqueue"]

@@ -1,0 +1,123 @@
+"""Ours with one thing otherwise: what `bench.levers` measures beside it.
+
+The variant is named by BENCH_VARIANT, for the client and the worker alike.
+"""
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+NAME = os.environ.get("BENCH_VARIANT", "")
+
+# How many messages go in one round trip.
+PUSHED_AT_ONCE = 1 if NAME == "push-singly" else 500
+
+# Further options of the worker.
+OPTIONS = {
+    "log-info": ["--loglevel", "INFO"],
+    "no-gossip": ["--without-gossip", "--without-heartbeat"],
+    "fair": ["--optimization", "fair"],
+}
+
+if NAME == "python-parser":
+    # Before anything imports redis-py, which takes it where it is.
+    sys.modules["hiredis"] = None  # type: ignore[assignment]
+
+
+def celery_command() -> list[str]:
+    """What starts Celery's command line."""
+    if NAME == "python-parser":
+        code = (
+            "import sys; sys.modules['hiredis'] = None; from celery.__main__ import main; "
+            "sys.exit(main())"
+        )
+        return [sys.executable, "-c", code]
+    return [sys.executable, "-m", "celery"]
+
+
+def switch(app: Any) -> None:
+    """Make the application of this process the variant."""
+    if NAME in SWITCHES:
+        SWITCHES[NAME](app)
+
+
+def _celerys_publishing(app: Any) -> None:
+    # With a receiver of its signal, the prepared message is not taken.
+    from celery import signals
+
+    signals.before_task_publish.connect(lambda **_: None, weak=False)
+
+
+def _kombus_transport(app: Any) -> None:
+    app.conf.broker_transport = "redis"
+
+
+def _take_singly(app: Any) -> None:
+    from shared.transport import QoS
+
+    QoS.can_consume_max_estimate = lambda self: 1
+
+
+def _acknowledge_singly(app: Any) -> None:
+    from shared import taken
+
+    def settle(self: Any, delivery_tag: str) -> None:
+        found = taken.parse_tag(delivery_tag)
+        if found is not None:
+            self._settler.hdel(*found)
+
+    taken.Owner.settle = settle  # type: ignore[method-assign]
+
+
+def _answer_apart(app: Any) -> None:
+    from shared import results
+
+    together = results.answer
+
+    def answer(*args: Any, delivery_tag: str = "", **named: Any) -> None:
+        together(*args, **named)
+
+    results.answer = answer
+
+
+def _events_always(app: Any) -> None:
+    app.events_cls = "celery.app.events:Events"
+
+
+def _backend_for_each(app: Any) -> None:
+    app.conf.result_backend_thread_safe = False
+
+
+def _prefetch(app: Any) -> None:
+    app.conf.worker_prefetch_multiplier = 10
+
+
+SWITCHES: dict[str, Callable[[Any], None]] = {
+    "celerys-publishing": _celerys_publishing,
+    "kombus-transport": _kombus_transport,
+    "take-singly": _take_singly,
+    "acknowledge-singly": _acknowledge_singly,
+    "answer-apart": _answer_apart,
+    "events-always": _events_always,
+    "backend-for-each": _backend_for_each,
+    "prefetch-10": _prefetch,
+}
+
+
+def start() -> None:
+    """In the client: what the variant needs beside it."""
+    if NAME == "listened":
+        threading.Thread(target=_listen, daemon=True).start()
+
+
+def _listen() -> None:
+    """Receive all events and throw them away: somebody listens, at no cost of its own."""
+    url = urlsplit(os.environ["BENCH_REDIS"])
+    with socket.create_connection((url.hostname or "", url.port or 0)) as connection:
+        connection.sendall(b"PSUBSCRIBE /*.celeryev/*\r\n")
+        while connection.recv(1 << 16):
+            pass
