@@ -41,6 +41,11 @@ class Driver:
         """The same of one call for this many."""
         return self._timed(self.module.enqueue_bulk, count)
 
+    def fill(self, task: str, args: list[Any], count: int) -> dict[str, Any]:
+        """The same of one call for this many of a task of its own."""
+        name = f"{self.module.__name__}.{task}"
+        return self._timed(lambda count: self.module.fill(name, tuple(args), count), count)
+
     def gather(self, count: int) -> dict[str, Any]:
         """The same until all results were there; an error if one is wrong."""
         cpu, started = time.process_time(), time.perf_counter()

@@ -83,7 +83,7 @@ class Session:
 
     def wait_until_ran(self, count: int, within_s: float = ANSWER_WITHIN_S) -> float:
         """Wait until so many have run; the moment at which they had."""
-        self._wait(lambda: self.ran >= count, within_s, f"{count} tasks")
+        self.wait(lambda: self.ran >= count, within_s, f"{count} tasks")
         return time.monotonic()
 
     def settle(self) -> float:
@@ -167,7 +167,7 @@ class Session:
                 return bool(self.redis.ping())
             return False
 
-        self._wait(answers, START_WITHIN_S, "Redis")
+        self.wait(answers, START_WITHIN_S, "Redis")
 
     def _start_driver(self) -> None:
         path = self._children.folder / "answers"
@@ -226,7 +226,8 @@ class Session:
             raise Failed(answer["error"])
         return answer
 
-    def _wait(self, true: Callable[[], bool], within_s: float, what: str) -> None:
+    def wait(self, true: Callable[[], bool], within_s: float, what: str) -> None:
+        """Wait until something is so, and for no worker that has ended."""
         deadline = time.monotonic() + within_s
         while not true():
             for worker in self._workers:

@@ -99,5 +99,7 @@ def worker(form: str) -> list[list[str]]:
     # One queue for all forms: what is compared is the worker.
     command += ["--pool", kind.value, "--concurrency", str(size)]
     command += ["--queues", PoolKind.THREADS.value, "--without-mingle"]
+    # A name of its own: there may be several.
+    command += ["--hostname", f"{kind.value}-{uuid.uuid4().hex[:8]}@%h"]
     command += variants.OPTIONS.get(variants.NAME, [])
     return [command]

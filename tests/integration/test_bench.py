@@ -117,3 +117,22 @@ def test_a_lever_is_measured_with_and_without_it(tmp_path):
         if sample["measure"] == "drain_threads"
     } == {"with", "without"}
     assert "| drain, 10 threads, tasks/s |" in (tmp_path / "levers.md").read_text(encoding="utf-8")
+
+
+def test_two_workers_share_a_queue_and_the_limit_is_named(tmp_path):
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "bench.workers", "--scale", "tiny", "--tasks", "100ms"),
+            *("--sizes", "1,2", "--out", str(tmp_path)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (tmp_path / "workers.md").read_text(encoding="utf-8")
+    assert "| waits 100 ms | 1 |" in text
+    assert "| waits 100 ms | 2 |" in text

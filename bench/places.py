@@ -1,0 +1,208 @@
+"""Where the workers of `bench.scaling` run: processes of this machine, or containers."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+from bench.environments import ROOT
+from bench.scaling import Load
+from bench.sessions import ANSWER_WITHIN_S, POLL_S, Failed, Session
+from bench.systems import Form, System
+from producer.stack import _free_ports
+from shared import presence
+
+START_WITHIN_S = 120.0
+THREADS = 10
+
+
+class Processes:
+    """Worker processes on a Redis of their own; a context manager."""
+
+    def __init__(self, system: System) -> None:
+        self._session = Session(system)
+
+    def __enter__(self) -> Self:
+        self._session.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._session.__exit__(*error)
+
+    def start(self, workers: int) -> None:
+        """Have so many, all of them waiting for tasks."""
+        for _ in range(workers):
+            self._session.start_worker(Form.THREADS)
+        self._session.wait(
+            lambda: self._session.redis.hlen(presence.KEY) == workers,
+            START_WITHIN_S,
+            f"the start of {workers} workers",
+        )
+
+    def fill(self, load: Load, count: int) -> None:
+        """Queue so many tasks."""
+        args = [] if load.seconds is None else [load.seconds]
+        self._session.tell("fill", task=load.task, args=args, count=count)
+
+    @property
+    def ran(self) -> int:
+        """How many have run."""
+        return self._session.ran
+
+    def wait_until_ran(self, count: int) -> float:
+        """The moment at which so many had run."""
+        return self._session.wait_until_ran(count)
+
+    def cpu_s(self) -> tuple[float, float]:
+        """Processor time of the workers and of Redis so far."""
+        return self._session.worker_cpu_s(), self._session.redis_numbers()["cpu"]
+
+    def memory_bytes(self) -> int:
+        """Memory of the workers, what processes share counted once."""
+        return self._session.worker_memory_bytes()
+
+
+# In a container: nanoseconds, or a line with microseconds, as its kernel has it.
+_CPU = "cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null || cat /sys/fs/cgroup/cpu.stat"
+_MEMORY = (
+    "cat /sys/fs/cgroup/memory/memory.usage_in_bytes 2>/dev/null || "
+    "cat /sys/fs/cgroup/memory.current"
+)
+
+
+class Containers:
+    """Containers of the service ``threads``, by ``docker compose --scale``; a context manager.
+
+    Flower is stopped meanwhile: it would have the workers send events.
+    """
+
+    def __init__(self, image: str) -> None:
+        self._image = image
+        self._project = f"day-six-bench-{secrets.token_hex(4)}"
+
+    def __enter__(self) -> Self:
+        if shutil.which("docker") is None:
+            raise Failed("there is no docker command")
+        done = subprocess.run(
+            ["docker", "image", "inspect", self._image], capture_output=True, check=False
+        )
+        if done.returncode:
+            raise Failed(f"there is no image {self._image}; docker compose build makes it")
+        self._folder = Path(tempfile.mkdtemp(prefix="day-six-bench-"))
+        self._folder.chmod(0o755)
+        noted = self._folder / "noted"
+        noted.mkdir()
+        self._ran_file = noted / "ran"
+        self._ran_file.touch()
+        # The containers' user is another one.
+        self._ran_file.chmod(0o666)
+        (self._folder / "override.json").write_text(json.dumps(_override(noted)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(Failed):
+            self._compose("--profile", "producer", "down", "--volumes", "--timeout", "5")
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def start(self, workers: int) -> None:
+        """Have so many, all of them healthy."""
+        scale = f"threads={workers}"
+        self._compose("up", "--detach", "--wait", "--no-build", "--scale", scale, "threads")
+        self._compose("stop", "--timeout", "5", "flower")
+        self._workers = self._compose("ps", "--quiet", "threads").split()
+        self._redis = self._compose("ps", "--quiet", "redis").split()
+
+    def fill(self, load: Load, count: int) -> None:
+        """Queue so many tasks."""
+        args = () if load.seconds is None else (load.seconds,)
+        code = (
+            "from bench.systems import day_six; "
+            f"day_six.fill(day_six.{load.task}.name, {args!r}, {count})"
+        )
+        # In a container that is there: making one lasts longer than many tasks.
+        _run(["docker", "exec", self._workers[0], "python", "-c", code])
+
+    @property
+    def ran(self) -> int:
+        """How many have run."""
+        return self._ran_file.stat().st_size
+
+    def wait_until_ran(self, count: int) -> float:
+        """The moment at which so many had run."""
+        deadline = time.monotonic() + ANSWER_WITHIN_S
+        while self.ran < count:
+            if time.monotonic() > deadline:
+                raise Failed(f"{count} tasks took more than {ANSWER_WITHIN_S:g} s")
+            time.sleep(POLL_S)
+        return time.monotonic()
+
+    def cpu_s(self) -> tuple[float, float]:
+        """Processor time of the workers' containers and of Redis' so far."""
+        workers, redis = (
+            sum(map(parse_cpu, self._read(containers, _CPU)))
+            for containers in (self._workers, self._redis)
+        )
+        return workers, redis
+
+    def memory_bytes(self) -> int:
+        """Memory of the workers' containers, with what the kernel keeps for them."""
+        return sum(map(int, self._read(self._workers, _MEMORY)))
+
+    def _read(self, containers: list[str], script: str) -> list[str]:
+        # All at once: the tasks go on meanwhile.
+        commands = [["docker", "exec", name, "sh", "-c", script] for name in containers]
+        with ThreadPoolExecutor(len(commands)) as executor:
+            return list(executor.map(_run, commands))
+
+    def _compose(self, *arguments: str) -> str:
+        files = [str(ROOT / "docker-compose.yml"), str(self._folder / "override.json")]
+        command = ["docker", "compose", "--project-name", self._project, "--project-directory"]
+        command += [str(ROOT), *(word for file in files for word in ("--file", file)), *arguments]
+        port = str(_free_ports(1)[0])
+        return _run(command, {"DAY_SIX_IMAGE": self._image, "FLOWER_PORT": port})
+
+
+def parse_cpu(text: str) -> float:
+    """Seconds, from a container's ``cpu.stat`` or ``cpuacct.usage``."""
+    name, *words = text.split()
+    return float(words[0]) / 1e6 if name == "usage_usec" else float(name) / 1e9
+
+
+def _override(noted: Path) -> dict[str, Any]:
+    mounted = [f"{ROOT / 'bench'}:/app/bench:ro", f"{noted}:/noted"]
+    command = ["celery", "--app=bench.systems.day_six", "worker", "--pool=threads"]
+    command += ["--queues=threads", "--hostname=threads@%h", "--without-mingle"]
+    return {
+        "services": {
+            "threads": {
+                "command": [*command, f"--concurrency={THREADS}"],
+                "environment": {"BENCH_RAN": "/noted/ran"},
+                "volumes": mounted,
+            }
+        }
+    }
+
+
+def _run(command: list[str], more: dict[str, str] | None = None) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, **(more or {})},
+            capture_output=True,
+            text=True,
+            timeout=START_WITHIN_S * 2,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"{' '.join(command[:2])} does not end within {error.timeout:g} s") from None
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
+        raise Failed(f"docker failed: {said}")
+    return done.stdout

@@ -1,0 +1,182 @@
+"""Throughput from one worker to many: where it ends, and what ends it.
+
+Workers and Redis share a machine here, so cores are an end too. Which it is follows from the
+processor time that each took.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import psutil
+
+from bench.figures import Results
+from bench.measures import Figures, Measure
+from bench.sessions import Failed
+from bench.tables import NONE, Rows, cell, number
+
+# Taken as used up from this share on: nothing ever uses all of it.
+NEAR = 0.85
+
+
+@dataclass(frozen=True)
+class Load:
+    """What each task does, and how many of them for each worker."""
+
+    name: str
+    title: str
+    task: str
+    seconds: float | None
+    each: int
+
+
+LOADS = {
+    load.name: load
+    for load in (
+        Load("nothing", "does nothing", "noop", None, 10_000),
+        Load("10ms", "waits 10 ms", "pause", 0.01, 5_000),
+        Load("100ms", "waits 100 ms", "pause", 0.1, 600),
+    )
+}
+SIZES = (1, 2, 4, 8)
+
+KINDS = {
+    "rate": Measure("rate", "tasks/s", "tasks/s", more_is_better=True),
+    "workers": Measure("workers", "workers", "cores"),
+    "redis": Measure("redis", "Redis", "cores"),
+    "others": Measure("others", "others", "cores"),
+    "memory": Measure("memory", "memory of all workers", "MB"),
+}
+
+
+class Place(Protocol):
+    """Where workers run: `bench.places`."""
+
+    def start(self, workers: int) -> None:
+        """Have so many, all of them waiting for tasks."""
+
+    def fill(self, load: Load, count: int) -> None:
+        """Queue so many tasks."""
+
+    @property
+    def ran(self) -> int:
+        """How many have run."""
+
+    def wait_until_ran(self, count: int) -> float:
+        """The moment at which so many had run."""
+
+    def cpu_s(self) -> tuple[float, float]:
+        """Processor time of the workers and of Redis so far."""
+
+    def memory_bytes(self) -> int:
+        """Memory of the workers."""
+
+
+def measured(
+    place: AbstractContextManager[Place], load: Load, workers: int, share: float
+) -> Figures:
+    """One size: the workers are there and warm, then the queue is full, then the clock runs."""
+    first, count = 20 * workers, max(20, int(load.each * workers * share))
+    total = first + count
+    with place as at:
+        at.start(workers)
+        # Every thread of every worker has run something by then.
+        at.fill(load, first)
+        at.wait_until_ran(first)
+        at.fill(load, count)
+        before, others = at.cpu_s(), _busy_s()
+        began, done = time.monotonic(), at.ran
+        if done >= total:
+            raise Failed(f"{count:,} tasks had run before the clock could start")
+        ended = at.wait_until_ran(total)
+        seconds = ended - began
+        after, others = at.cpu_s(), _busy_s() - others
+        cores = [(now - then) / seconds for now, then in zip(after, before, strict=True)]
+        for kind, value in (
+            ("rate", (total - done) / seconds),
+            ("workers", cores[0]),
+            ("redis", cores[1]),
+            ("others", max(0.0, others / seconds - sum(cores))),
+            ("memory", at.memory_bytes() / 1e6),
+        ):
+            yield key(kind, load, workers), value
+
+
+def key(kind: str, load: Load, workers: int) -> str:
+    """The name of a figure."""
+    return f"{kind}_{load.name}_{workers}"
+
+
+def limit(*, workers: int, workers_cores: float, redis: float, others: float, cores: int) -> str:
+    """What keeps a throughput from growing, judged by the processor time of each."""
+    if redis >= NEAR:
+        return "Redis: its one thread is busy"
+    if workers_cores + redis + others >= NEAR * cores:
+        return f"the machine's {cores} cores"
+    if workers_cores / workers >= NEAR:
+        return "the core that a worker process has"
+    return "the number of workers: they wait"
+
+
+def rows(results: Results, system: str, cores: int) -> Rows:
+    """A row for each task and number of workers."""
+    table = [
+        [
+            "each task",
+            "workers",
+            "tasks/s",
+            "times one worker",
+            "workers, cores",
+            "Redis, cores",
+            "others, cores",
+            "memory of all workers, MB",
+            "the limit",
+        ]
+    ]
+    for load, workers in configurations():
+        found = {
+            kind: results.of(
+                system, Measure(key(kind, load, workers), one.title, one.unit, one.more_is_better)
+            )
+            for kind, one in KINDS.items()
+        }
+        values = {kind: one.median for kind, one in found.items() if one}
+        if len(values) < len(KINDS):
+            continue
+        single = results.of(system, Measure(key("rate", load, 1), "", ""))
+        table.append(
+            [
+                load.title,
+                str(workers),
+                cell(found["rate"]),
+                number(values["rate"] / single.median) if single else NONE,
+                *(f"{values[kind]:.2f}" for kind in ("workers", "redis", "others")),
+                number(values["memory"]),
+                limit(
+                    workers=workers,
+                    workers_cores=values["workers"],
+                    redis=values["redis"],
+                    others=values["others"],
+                    cores=cores,
+                ),
+            ]
+        )
+    return table
+
+
+def configurations() -> Iterator[tuple[Load, int]]:
+    """All that may be measured."""
+    for load in LOADS.values():
+        for workers in SIZES:
+            yield load, workers
+
+
+def _busy_s() -> float:
+    """Processor time that the machine has spent, whoever had it."""
+    times = psutil.cpu_times()._asdict()
+    idle = times["idle"] + times.get("iowait", 0.0)
+    # What guests had is in the user's time too.
+    guests = times.get("guest", 0.0) + times.get("guest_nice", 0.0)
+    return float(sum(times.values()) - idle - guests)
