@@ -31,9 +31,12 @@ chaos: ## kill workers, Redis and connections, and account for every task; about
 	@$(PYTHON) tools/setup.py dev
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
-bench: ## measure speed beside other queues; about an hour, or five minutes: make bench QUICK=1
+# Beside other queues; or LEVERS=1, WORKERS=1: of ours alone.
+BENCH := $(if $(LEVERS),bench.levers,$(if $(WORKERS),bench.workers,bench --made))
+
+bench: ## measure speed beside other queues; 90 minutes, or five: make bench QUICK=1; or LEVERS=1, WORKERS=1
 	@$(PYTHON) tools/setup.py dev
-	@$(BIN)/python -m bench --made $(if $(QUICK),--scale quick) $(BENCH_ARGS)
+	@$(BIN)/python -m $(BENCH) $(if $(QUICK),--scale quick) $(BENCH_ARGS)
 
 lint: ## check style, types and known holes of what is installed
 	@$(PYTHON) tools/setup.py dev

@@ -104,7 +104,7 @@ def _print(results: Results) -> None:
         if len(rows) > 1:
             show(console, title, rows)
     lines = reports.winners(results) if reports.compares(results) else []
-    for line in chapters.whole(results) + lines:
+    for line in chapters.whole(results) + chapters.reached(results) + lines:
         console.print(plain(line), highlight=False)
 
 

@@ -110,8 +110,23 @@ def beside_redis(results: Results) -> Rows:
     return rows
 
 
+def reached(results: Results) -> list[str]:
+    """A line with the part of that pace, of each measure; none where it was not measured."""
+    parts = []
+    for key in limits.OF:
+        measure = next(measure for measure in MEASURES if measure.key == key)
+        share = _reached(results, measure, limits.measure(limits.ONE_BY_ONE, key))[1]
+        if share != NONE:
+            parts.append(f"{measure.title}: {share}")
+    if not parts:
+        return []
+    return [
+        f"Of the pace at which Redis answers the same commands, one by one: {'; '.join(parts)}."
+    ]
+
+
 def _reached(results: Results, ours: Measure, limit: Measure) -> tuple[str, str]:
     found, redis = results.of(OURS, ours), results.of(OURS, limit)
     if redis is None:
         return NONE, NONE
-    return cell(redis), f"{found.median / redis.median:.0%}" if found else NONE
+    return cell(redis), f"{found.median / redis.median * 100:.0f} %" if found else NONE

@@ -20,7 +20,7 @@ from rich.console import Console
 from bench import machines
 from bench.arguments import positive, some
 from bench.figures import Results
-from bench.measures import FULL, MEASURES, TINY, Figures, Scale
+from bench.measures import FULL, MEASURES, QUICK, TINY, Figures, Scale
 from bench.rounds import PARTS, Part
 from bench.running import run
 from bench.sessions import Session
@@ -134,7 +134,14 @@ LEVERS = (
         "hiredis, in place of redis-py's parser in Python",
         *_THREADS,
         kept=True,
-        why="a dependency that every platform has wheels for",
+        why="a drain reads few answers, and large ones: what it is worth there is in the noise",
+    ),
+    Lever(
+        "python-parser",
+        "hiredis, in place of redis-py's parser in Python, calls",
+        *_CALLS,
+        kept=True,
+        why="a client reads an answer for each call",
     ),
     Lever(
         "backend-for-each",
@@ -180,7 +187,7 @@ LEVERS = (
         "`--optimization fair`",
         *_PROCESSES,
         kept=False,
-        why="Celery's default for prefork by now",
+        why="Celery's default for prefork by now: its ratio shows how much is noise",
         variant_has_it=True,
     ),
 )
@@ -190,7 +197,8 @@ SCALES = {
     "full": dataclasses.replace(
         FULL, enqueue=2_000, drain=6_000, calls=300, calls_each=4, gather=1_000, idle_s=0.1
     ),
-    "tiny": dataclasses.replace(TINY, rounds=1),
+    "quick": dataclasses.replace(QUICK, drain=2_000, idle_s=0.1),
+    "tiny": TINY,
 }
 
 

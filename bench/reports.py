@@ -119,6 +119,8 @@ def _limits(results: Results) -> list[str]:
         ),
         "",
         *markdown_table(rows),
+        "",
+        *chapters.reached(results),
     ]
 
 

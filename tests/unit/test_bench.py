@@ -325,7 +325,14 @@ BESIDE = [
 def test_what_part_of_redis_own_pace_is_reached():
     rows = chapters.beside_redis(Results(BESIDE))
 
-    assert rows[1:] == [[RATE.title, "5,000", "50,000", "10%", "250,000", "2%"]]
+    assert rows[1:] == [[RATE.title, "5,000", "50,000", "10 %", "250,000", "2 %"]]
+
+
+def test_the_part_that_is_reached_is_a_line_where_it_was_measured():
+    assert chapters.reached(Results(BESIDE)) == [
+        f"Of the pace at which Redis answers the same commands, one by one: {RATE.title}: 10 %."
+    ]
+    assert chapters.reached(Results(BESIDE[:1])) == []
 
 
 def test_the_benchmark_of_redis_stands_beside_it_where_there_is_one():
@@ -333,7 +340,7 @@ def test_the_benchmark_of_redis_stands_beside_it_where_there_is_one():
 
     rows = chapters.beside_redis(found)
 
-    assert rows[1][-2:] == ["LPUSH, one by one: 40,000", "12%"]
+    assert rows[1][-2:] == ["LPUSH, one by one: 40,000", "12 %"]
 
 
 def test_a_line_of_monitor_is_a_command_and_what_a_script_does_is_none():
