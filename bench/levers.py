@@ -134,14 +134,14 @@ LEVERS = (
         "hiredis, in place of redis-py's parser in Python",
         *_THREADS,
         kept=True,
-        why="a drain reads few answers, and large ones: what it is worth there is in the noise",
+        why="nothing that shows: a drain reads few answers, and large ones",
     ),
     Lever(
         "python-parser",
         "hiredis, in place of redis-py's parser in Python, calls",
         *_CALLS,
         kept=True,
-        why="a client reads an answer for each call",
+        why="nothing that shows either; it stays because redis-py advises it",
     ),
     Lever(
         "backend-for-each",

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from bench.environments import ROOT
 from bench.scaling import Load
-from bench.sessions import ANSWER_WITHIN_S, POLL_S, Failed, Session
+from bench.sessions import ANSWER_WITHIN_S, POLL_S, Failed, Session, cpu_s_of
 from bench.systems import Form, System
 from producer.stack import _free_ports
 from shared import presence
@@ -45,6 +45,8 @@ class Processes:
             START_WITHIN_S,
             f"the start of {workers} workers",
         )
+        # Looked for once: a look at all processes takes long where they are busy.
+        self._processes = self._session.worker_processes()
 
     def fill(self, load: Load, count: int) -> None:
         """Queue so many tasks."""
@@ -62,7 +64,7 @@ class Processes:
 
     def cpu_s(self) -> tuple[float, float]:
         """Processor time of the workers and of Redis so far."""
-        return self._session.worker_cpu_s(), self._session.redis_numbers()["cpu"]
+        return sum(map(cpu_s_of, self._processes)), self._session.redis_numbers()["cpu"]
 
     def memory_bytes(self) -> int:
         """Memory of the workers, what processes share counted once."""

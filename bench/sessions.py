@@ -93,17 +93,12 @@ class Session:
 
     def worker_cpu_s(self) -> float:
         """Processor time of the worker's processes so far, with those that ended."""
-        total = 0.0
-        for process in self._worker_processes():
-            with contextlib.suppress(psutil.Error):
-                times = process.cpu_times()
-                total += times.user + times.system + times.children_user + times.children_system
-        return total
+        return sum(map(cpu_s_of, self.worker_processes()))
 
     def worker_memory_bytes(self) -> int:
         """Memory of the worker's processes, what they share counted once."""
         total = 0
-        for process in self._worker_processes():
+        for process in self.worker_processes():
             with contextlib.suppress(psutil.Error):
                 total += process.memory_full_info().pss
         return total
@@ -145,7 +140,8 @@ class Session:
         said = Path(self._children.folder, "sender.log").read_text(encoding="utf-8")
         return json.loads(said[said.index("{") : said.rindex("}") + 1])["seconds"], peak_bytes
 
-    def _worker_processes(self) -> list[psutil.Process]:
+    def worker_processes(self) -> list[psutil.Process]:
+        """The workers' processes that there are now."""
         processes = []
         for worker in self._workers:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -242,6 +238,14 @@ class Session:
         text = path.read_text(errors="replace") if path.exists() else ""
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return " | ".join(lines[-3:]) or "it said nothing"
+
+
+def cpu_s_of(process: psutil.Process) -> float:
+    """Processor time of a process so far, with that of its children that have ended."""
+    with contextlib.suppress(psutil.Error):
+        times = process.cpu_times()
+        return float(times.user + times.system + times.children_user + times.children_system)
+    return 0.0
 
 
 def _peak_bytes(pid: int) -> int:
