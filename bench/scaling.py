@@ -19,6 +19,8 @@ from bench.tables import NONE, Rows, cell, number
 
 # Taken as used up from this share on: nothing ever uses all of it.
 NEAR = 0.85
+# From this share on of so many times what one worker does, it is that.
+IN_STEP = 0.9
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,20 @@ def key(kind: str, load: Load, workers: int) -> str:
     return f"{kind}_{load.name}_{workers}"
 
 
-def limit(*, workers: int, workers_cores: float, redis: float, others: float, cores: int) -> str:
+def limit(
+    *,
+    workers: int,
+    times_one: float,
+    workers_cores: float,
+    redis: float,
+    others: float,
+    cores: int,
+) -> str:
     """What keeps a throughput from growing, judged by the processor time of each."""
     if redis >= NEAR:
         return "Redis: its one thread is busy"
+    if workers > 1 and times_one >= IN_STEP * workers:
+        return "the number of workers: it grows with them"
     if workers_cores + redis + others >= NEAR * cores:
         return f"the machine's {cores} cores"
     if workers_cores / workers >= NEAR:
@@ -146,16 +158,18 @@ def rows(results: Results, system: str, cores: int) -> Rows:
         if len(values) < len(KINDS):
             continue
         single = results.of(system, Measure(key("rate", load, 1), "", ""))
+        times_one = values["rate"] / single.median if single else 0.0
         table.append(
             [
                 load.title,
                 str(workers),
                 cell(found["rate"]),
-                number(values["rate"] / single.median) if single else NONE,
+                number(times_one) if single else NONE,
                 *(f"{values[kind]:.2f}" for kind in ("workers", "redis", "others")),
                 number(values["memory"]),
                 limit(
                     workers=workers,
+                    times_one=times_one,
                     workers_cores=values["workers"],
                     redis=values["redis"],
                     others=values["others"],

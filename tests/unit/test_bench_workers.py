@@ -21,7 +21,14 @@ NOTHING = scaling.LOADS["nothing"]
     ],
 )
 def test_the_limit_is_what_is_used_up(used, said):
-    assert scaling.limit(workers=2, cores=4, **used).startswith(said)
+    assert scaling.limit(workers=2, times_one=1.5, cores=4, **used).startswith(said)
+
+
+def test_where_two_workers_do_twice_as_much_nothing_else_is_the_limit():
+    used = {"workers_cores": 0.4, "redis": 0.1, "others": 3.5, "cores": 4}
+
+    assert scaling.limit(workers=2, times_one=1.9, **used).startswith("the number of workers")
+    assert scaling.limit(workers=2, times_one=1.6, **used).startswith("the machine's 4 cores")
 
 
 def figures(size, **values):
@@ -42,7 +49,8 @@ def test_each_number_of_workers_is_compared_with_one():
     rows = scaling.rows(found, OURS, 2)
 
     assert [row[1:4] for row in rows[1:]] == [["1", "3,000", "1.00"], ["2", "5,400", "1.80"]]
-    assert rows[2][4:] == ["1.75", "0.15", "0.00", "128", "the machine's 2 cores"]
+    assert rows[2][4:-1] == ["1.75", "0.15", "0.00", "128"]
+    assert rows[2][-1] == "the number of workers: it grows with them"
 
 
 class Fake:
