@@ -10,12 +10,12 @@ from rich.console import Console
 
 from bench import chapters, environments, machines, measures, reports
 from bench.arguments import positive, some
+from bench.commands import end_with
 from bench.figures import Results
 from bench.rounds import OURS_ALONE, PARTS, order
 from bench.running import run
 from bench.systems import BEFORE, OURS, SYSTEMS, add_checkout
 from bench.tables import plain, show
-from producer.stack import StackFailed
 
 SCALES = {"full": measures.FULL, "quick": measures.QUICK, "tiny": measures.TINY}
 
@@ -32,6 +32,8 @@ def main() -> int:
     if arguments.against:
         add_checkout(arguments.against.resolve())
         arguments.systems.append(BEFORE)
+    # Before an hour is spent, and not after it.
+    arguments.out.mkdir(parents=True, exist_ok=True)
     scale = SCALES[arguments.scale]
     rounds = arguments.rounds or scale.rounds
     about: dict[str, Any] = {
@@ -109,8 +111,4 @@ def _print(results: Results) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (environments.SetUpFailed, StackFailed) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        sys.exit(1)
+    end_with(main)

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from bench import machines
 from bench.arguments import positive, some
+from bench.commands import end_with
 from bench.figures import Results
 from bench.measures import FULL, MEASURES, QUICK, TINY, Figures, Scale
 from bench.rounds import PARTS, Part
@@ -26,7 +27,6 @@ from bench.running import run
 from bench.sessions import Session
 from bench.systems import OURS, SYSTEMS, System
 from bench.tables import Rows, cell, markdown, ratio_cell, show
-from producer.stack import StackFailed
 
 WITH, WITHOUT = "with", "without"
 
@@ -290,6 +290,7 @@ def main() -> int:
     scale = SCALES[arguments.scale]
     rounds = arguments.rounds or scale.rounds
     console = Console(stderr=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     about: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "bench.levers", *sys.argv[1:]]),
         "rounds": rounds,
@@ -301,7 +302,6 @@ def main() -> int:
     about["machine"]["load"] = found.load
     results = Results(found.samples)
     show(Console(), "", [row[:6] for row in rows(results)])
-    arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "levers.md").write_text(report(results, about), encoding="utf-8")
     samples = [asdict(sample) for sample in found.samples]
     text = json.dumps({**about, "samples": samples}, indent=1)
@@ -311,8 +311,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except StackFailed as error:
-        print(f"bench: {error}", file=sys.stderr)
-        sys.exit(1)
+    end_with(main)

@@ -15,6 +15,8 @@ from bench.sessions import Failed
 from bench.systems import System
 from producer.stack import StackFailed
 
+FORESEEN = (Failed, StackFailed)
+
 
 @dataclass
 class Run:
@@ -48,7 +50,9 @@ def run(
                 for key, value in parts[part](systems[name], scale):
                     found.samples.append(Sample(name, key, number, value))
                 said = f"{time.monotonic() - started:.0f} s"
-            except (Failed, StackFailed) as failure:
+            except Exception as error:
+                # Whatever it is, of the bench itself even: the others have still to be measured.
+                failure = str(error) if isinstance(error, FORESEEN) else repr(error)
                 said = f"failed: {failure}"
                 found.failures.append(f"{name}, {part}, round {number + 1}: {failure}")
             except KeyboardInterrupt:

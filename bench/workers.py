@@ -21,6 +21,7 @@ from rich.console import Console
 
 from bench import machines
 from bench.arguments import positive, some
+from bench.commands import end_with
 from bench.figures import Results
 from bench.measures import FULL, QUICK, TINY, Figures, Scale
 from bench.places import THREADS, Containers, Processes
@@ -29,7 +30,6 @@ from bench.running import run
 from bench.scaling import LOADS, SIZES, Load, Place, measured, rows
 from bench.systems import OURS, SYSTEMS, System
 from bench.tables import markdown, show
-from producer.stack import StackFailed
 
 SCALES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 # Of the tasks of a full run.
@@ -80,6 +80,7 @@ def main() -> int:
     arguments = _parse()
     rounds = arguments.rounds or min(3, SCALES[arguments.scale].rounds)
     console = Console(stderr=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     about: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "bench.workers", *sys.argv[1:]]),
         "rounds": rounds,
@@ -95,7 +96,6 @@ def main() -> int:
     about["machine"]["load"] = found.load
     results = Results(found.samples)
     show(Console(), "", rows(results, OURS, about["machine"]["cores"]))
-    arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "workers.md").write_text(report(results, about), encoding="utf-8")
     text = json.dumps({**about, "samples": [asdict(one) for one in found.samples]}, indent=1)
     (arguments.out / "workers.json").write_text(text + "\n", encoding="utf-8")
@@ -124,8 +124,4 @@ def _parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except StackFailed as error:
-        print(f"bench: {error}", file=sys.stderr)
-        sys.exit(1)
+    end_with(main)

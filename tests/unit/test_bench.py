@@ -11,7 +11,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench import chapters, charts, growth, limits, measures, replays, reports, rounds, running
+from bench import (
+    chapters,
+    charts,
+    commands,
+    growth,
+    limits,
+    measures,
+    replays,
+    reports,
+    rounds,
+    running,
+)
+from bench.environments import SetUpFailed
 from bench.figures import Results, Sample, summarise
 from bench.measures import MEASURES, Measure
 from bench.sessions import Failed
@@ -228,6 +240,16 @@ def test_a_part_that_fails_is_a_line_and_the_others_go_on():
     assert "fails  day-six  failed: its worker ended" in said
 
 
+def test_a_part_that_fails_as_nobody_foresaw_is_a_line_with_the_error_s_name():
+    def fails(system, scale):
+        raise ConnectionError("Redis is gone")
+        yield
+
+    found, _ = run_parts(fails=fails)
+
+    assert found.failures == ["day-six, fails, round 1: ConnectionError('Redis is gone')"]
+
+
 def test_an_interrupted_run_keeps_what_it_has_and_says_where_it_was():
     def interrupted(system, scale):
         yield "enqueue", 5.0
@@ -246,6 +268,30 @@ def grown(system, length, **values):
     return [
         Sample(system, growth.measure(kind, length).key, 0, value) for kind, value in values.items()
     ]
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def refuse():
+    raise SetUpFailed("celery cannot be installed: no network")
+
+
+@pytest.mark.parametrize(
+    ("main", "status", "said"),
+    [
+        (lambda: 0, 0, ""),
+        (interrupt, 130, "bench: interrupted before anything was measured\n"),
+        (refuse, 1, "bench: celery cannot be installed: no network\n"),
+    ],
+)
+def test_a_command_ends_with_a_line(main, status, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        commands.end_with(main)
+
+    assert ended.value.code == status
+    assert capsys.readouterr().err == said
 
 
 GROWN = Results(
