@@ -57,9 +57,19 @@ def _kombus_transport(app: Any) -> None:
 
 
 def _take_singly(app: Any) -> None:
-    from shared.transport import QoS
+    from shared.transport import Channel
 
-    QoS.can_consume_max_estimate = lambda self: 1
+    Channel._how_many = lambda self: 1  # type: ignore[method-assign]
+
+
+def _no_more_than_room(app: Any) -> None:
+    from shared.transport import Channel
+
+    def how_many(self: Any) -> int:
+        room: int = self.qos.can_consume_max_estimate()
+        return max(1, room)
+
+    Channel._how_many = how_many  # type: ignore[method-assign]
 
 
 def _acknowledge_singly(app: Any) -> None:
@@ -67,7 +77,9 @@ def _acknowledge_singly(app: Any) -> None:
 
     def settle(self: Any, delivery_tag: str) -> None:
         found = taken.parse_tag(delivery_tag)
-        if found is not None:
+        if delivery_tag in self._answering:
+            self._answering.discard(delivery_tag)
+        elif found is not None:
             self._settler.hdel(*found)
 
     taken.Owner.settle = settle  # type: ignore[method-assign]
@@ -82,6 +94,14 @@ def _answer_apart(app: Any) -> None:
         together(*args, **named)
 
     results.answer = answer
+
+
+def _celerys_threads(app: Any) -> None:
+    from celery import concurrency
+
+    from shared.pools import PoolKind
+
+    concurrency.ALIASES[PoolKind.THREADS] = "celery.concurrency.thread:TaskPool"
 
 
 def _events_always(app: Any) -> None:
@@ -100,8 +120,10 @@ SWITCHES: dict[str, Callable[[Any], None]] = {
     "celerys-publishing": _celerys_publishing,
     "kombus-transport": _kombus_transport,
     "take-singly": _take_singly,
+    "no-more-than-room": _no_more_than_room,
     "acknowledge-singly": _acknowledge_singly,
     "answer-apart": _answer_apart,
+    "celerys-threads": _celerys_threads,
     "events-always": _events_always,
     "backend-for-each": _backend_for_each,
     "prefetch-10": _prefetch,

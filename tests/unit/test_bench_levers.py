@@ -1,6 +1,7 @@
 """The table of levers, from made-up samples; and that what a variant switches is there."""
 
 import pytest
+from celery import concurrency
 
 from bench import levers, variants
 from bench.figures import Results, Sample
@@ -8,6 +9,7 @@ from bench.measures import MEASURES
 from bench.rounds import PARTS
 from bench.systems import OURS, SYSTEMS
 from shared import results, taken, transport
+from shared.pools import PoolKind
 
 KEPT = levers.Lever("push-singly", "many at once", "publish", ("enqueue",), kept=True, why="pays")
 REJECTED = levers.Lever(
@@ -107,6 +109,7 @@ def test_every_lever_in_the_report_s_table_has_its_reason():
     ("owner", "name"),
     [
         (transport.QoS, "can_consume_max_estimate"),
+        (transport.Channel, "_how_many"),
         (taken.Owner, "settle"),
         (taken, "parse_tag"),
         (results, "answer"),
@@ -114,3 +117,9 @@ def test_every_lever_in_the_report_s_table_has_its_reason():
 )
 def test_what_a_variant_puts_something_else_in_place_of_exists(owner, name):
     assert callable(getattr(owner, name))
+
+
+def test_the_threads_pool_that_a_variant_puts_back_was_replaced():
+    from worker import celery as _  # noqa: F401 - it says what the pools are
+
+    assert concurrency.ALIASES[PoolKind.THREADS] == "worker.threads:TaskPool"
