@@ -49,7 +49,7 @@ class Processes:
         self._processes = self._session.worker_processes()
 
     def fill(self, load: Load, count: int) -> None:
-        """Queue so many tasks."""
+        """Put so many tasks into the empty queue, at once."""
         args = [] if load.seconds is None else [load.seconds]
         self._session.tell("fill", task=load.task, args=args, count=count)
 
@@ -122,7 +122,7 @@ class Containers:
         self._redis = self._compose("ps", "--quiet", "redis").split()
 
     def fill(self, load: Load, count: int) -> None:
-        """Queue so many tasks."""
+        """Put so many tasks into the empty queue, at once."""
         args = () if load.seconds is None else (load.seconds,)
         code = (
             "from bench.systems import day_six; "

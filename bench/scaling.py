@@ -19,8 +19,8 @@ from bench.tables import NONE, Rows, cell, number
 
 # Taken as used up from this share on: nothing ever uses all of it.
 NEAR = 0.85
-# From this share on of so many times what one worker does, it is that.
-IN_STEP = 0.9
+# With more than this of the cores, others are a part of the answer.
+MUCH = 0.25
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Place(Protocol):
         """Have so many, all of them waiting for tasks."""
 
     def fill(self, load: Load, count: int) -> None:
-        """Queue so many tasks."""
+        """Put so many tasks into the empty queue, at once."""
 
     @property
     def ran(self) -> int:
@@ -79,7 +79,7 @@ class Place(Protocol):
 def measured(
     place: AbstractContextManager[Place], load: Load, workers: int, share: float
 ) -> Figures:
-    """One size: the workers are there and warm, then the queue is full, then the clock runs."""
+    """One size: the workers are there and warm; then the queue is full, and the clock runs."""
     first, count = 20 * workers, max(20, int(load.each * workers * share))
     total = first + count
     with place as at:
@@ -123,10 +123,11 @@ def limit(
     """What keeps a throughput from growing, judged by the processor time of each."""
     if redis >= NEAR:
         return "Redis: its one thread is busy"
-    if workers > 1 and times_one >= IN_STEP * workers:
+    if workers > 1 and times_one >= NEAR * workers:
         return "the number of workers: it grows with them"
     if workers_cores + redis + others >= NEAR * cores:
-        return f"the machine's {cores} cores"
+        theirs = f", {others:.1f} of them taken by others" if others > MUCH else ""
+        return f"the machine's {cores} cores{theirs}"
     if workers_cores / workers >= NEAR:
         return "the core that a worker process has"
     return "the number of workers: they wait"

@@ -53,16 +53,23 @@ def enqueue_bulk(count: int) -> None:
     if variants.NAME == "kombus-batch":
         _enqueue_with_kombu(count)
     else:
-        fill(noop.name, (), count)
+        _send(noop.name, (), count, PoolKind.THREADS.value)
 
 
 def fill(task: str, args: tuple[Any, ...], count: int) -> None:
+    """Have workers find so many tasks at once, in an empty queue."""
+    aside = f"{PoolKind.THREADS.value}:aside"
+    _send(task, args, count, aside)
+    store().rename(aside, PoolKind.THREADS.value)
+
+
+def _send(task: str, args: tuple[Any, ...], count: int, to: str) -> None:
     """As ``producer send --count`` does it."""
     template = publishing.Template(task, PoolKind.THREADS.value, ignore_result=True)
     at_once = variants.PUSHED_AT_ONCE
     for start in range(0, count, at_once):
         ids = [str(uuid.uuid4()) for _ in range(min(at_once, count - start))]
-        publishing.push(template.queue, [template.render(task_id, args, {}) for task_id in ids])
+        publishing.push(to, [template.render(task_id, args, {}) for task_id in ids])
 
 
 def _enqueue_with_kombu(count: int) -> None:

@@ -15,7 +15,10 @@ NOTHING = scaling.LOADS["nothing"]
     [
         ({"workers_cores": 3.0, "redis": 0.95, "others": 0.0}, "Redis"),
         ({"workers_cores": 3.2, "redis": 0.3, "others": 0.0}, "the machine's 4 cores"),
-        ({"workers_cores": 2.2, "redis": 0.3, "others": 1.0}, "the machine's 4 cores"),
+        (
+            {"workers_cores": 2.2, "redis": 0.3, "others": 1.0},
+            "the machine's 4 cores, 1.0 of them taken by others",
+        ),
         ({"workers_cores": 1.9, "redis": 0.1, "others": 0.0}, "the core that a worker"),
         ({"workers_cores": 0.4, "redis": 0.1, "others": 0.0}, "the number of workers"),
     ],
