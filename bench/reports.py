@@ -39,7 +39,8 @@ def markdown(results: Results, about: dict[str, Any]) -> str:
         "## Figures",
         "",
         "Median of the rounds, and half of what lies between the least and the greatest. "
-        "A dash: the system has no such form, or failed (below).",
+        "A figure without it is of one round. A dash: the system has no such form, or failed "
+        "(below).",
         "",
         *markdown_table(figures(results)),
     ]
