@@ -6,7 +6,7 @@ import time
 import psutil
 import pytest
 
-from shared import results
+from shared import publishing, results
 from shared.multiprocessing import Pool
 from shared.pools import PoolKind
 from shared.store import store
@@ -57,6 +57,54 @@ def cut_repeatedly(cut, server, done):
         if done.wait(0.2):
             return
         cut(server)
+
+
+@pytest.fixture
+def queue(stack):
+    """The name of a list that no worker looks at."""
+    name = f"pushed-{time.monotonic()}"
+    yield name
+    store().delete(name)
+
+
+def commands():
+    stats = store().info("commandstats")
+    return {name: stats[f"cmdstat_{name}"]["calls"] for name in ("set", "lpush")}
+
+
+def test_many_messages_are_few_commands_and_keep_their_order(queue):
+    messages = [f"{number}".encode() for number in range(2_500)]
+    publishing.push(queue, messages[:1])
+    before = commands()
+
+    pushed = publishing.push(queue, messages[1:])
+
+    assert pushed == 2_499
+    assert store().lrange(queue, 0, -1)[::-1] == messages
+    assert commands() == {"set": before["set"] + 1, "lpush": before["lpush"] + 3}
+
+
+def test_a_push_that_is_repeated_counts_once_also_when_the_queue_is_full(queue):
+    messages = [b"a", b"b", b"c", b"d"]
+
+    counted = [publishing.push(queue, messages, limit=3, mark=queue) for _ in range(2)]
+    other = publishing.push(queue, messages, limit=3)
+
+    assert counted == [3, 3]
+    assert other == 0
+    assert store().lrange(queue, 0, -1) == [b"c", b"b", b"a"]
+
+
+def test_a_task_that_did_not_fit_may_be_sent_again(queue):
+    publishing.push(queue, [b"full"])
+    refused = publishing.push_once(queue, queue, b"once", limit=1, within_s=60)
+    store().delete(queue)
+
+    sent = [publishing.push_once(queue, queue, b"once", limit=1, within_s=60) for _ in range(2)]
+
+    assert refused == (False, False)
+    assert sent == [(True, False), (True, True)]
+    assert store().lrange(queue, 0, -1) == [b"once"]
 
 
 def test_a_callback_that_fails_stops_no_other_answers(stack):

@@ -125,6 +125,27 @@ def test_the_texts_for_people_can_be_given():
     assert message["headers"]["kwargsrepr"] == "{…}"
 
 
+@pytest.mark.parametrize("text", ["100 %", "%(body)s %s", '"', "\\", "\n", "进程", "\ud800"])
+def test_any_text_can_be_filled_in(text):
+    template = publishing.Template("sleep", "threads", shadow=text)
+
+    message = json.loads(template.render(text, [text.encode("ascii", "replace").decode()], {}))
+    given = json.loads(template.render("id", [], {}, shadow=text, argsrepr=text, kwargsrepr=text))
+
+    assert message["headers"]["id"] == message["properties"]["correlation_id"] == text
+    assert message["headers"]["shadow"] == text
+    assert [given["headers"][key] for key in ("shadow", "argsrepr", "kwargsrepr")] == [text] * 3
+
+
+def test_an_id_is_a_random_uuid():
+    ids = {publishing.new_id() for _ in range(1_000)}
+
+    assert len(ids) == 1_000
+    for text in ids:
+        parsed = uuid.UUID(text)
+        assert (str(parsed), parsed.version, parsed.variant) == (text, 4, uuid.RFC_4122)
+
+
 def test_nothing_is_asked_of_redis_to_prepare_or_push_no_message(monkeypatch):
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     publishing.store.cache_clear()
