@@ -34,6 +34,10 @@ OnNews = Callable[[bytes], None]
 Entry = dict[str, str | bytes]
 
 _READ_AT_ONCE = 500
+# What was read is taken off the stream when it is so many entries, or bytes, or after a while.
+_TRIM_ENTRIES = 500
+_TRIM_BYTES = 1_000_000
+_QUIET_S = 0.5
 _PAUSE_S = 0.2
 
 
@@ -121,10 +125,10 @@ class Inbox:
         self._redis: Any = connect(
             settings, answer_within_s=self._block_s + settings.redis_timeout_s
         )
-        self._waiting: dict[str, OnReply] = {}
-        self._on_news: dict[str, OnNews] = {}
-        self._names: dict[str, str] = {}
-        self._lock = threading.Lock()
+        # Call id → who waits for its outcome, what stands before its output, who waits for news.
+        # Each use is one step of a dict, which needs no lock.
+        self._waiting: dict[str, tuple[OnReply, str, OnNews | None]] = {}
+        self._read_entries = self._read_bytes = 0  # since the stream was trimmed
         with foreseen(settings):
             self._position = self._create()
         self._closed = False
@@ -138,18 +142,11 @@ class Inbox:
 
         `name` stands before the call's output with ``OUTPUT=prefixed``.
         """
-        with self._lock:
-            self._waiting[call_id] = on_reply
-            self._names[call_id] = name
-            if on_news is not None:
-                self._on_news[call_id] = on_news
+        self._waiting[call_id] = (on_reply, name, on_news)
 
-    def forget(self, call_id: str) -> OnReply | None:
+    def forget(self, call_id: str) -> None:
         """Stop waiting for a call; what still comes is ignored."""
-        with self._lock:
-            self._names.pop(call_id, None)
-            self._on_news.pop(call_id, None)
-            return self._waiting.pop(call_id, None)
+        self._waiting.pop(call_id, None)
 
     def close(self) -> None:
         """Remove the stream from Redis."""
@@ -169,25 +166,18 @@ class Inbox:
         absence = Absence(self._settings)
         while not self._closed:
             try:
-                pipe = self._redis.pipeline(transaction=False)
-                pipe.xtrim(self.name, minid=self._position, approximate=False)
-                renew = time.monotonic() - renewed_at >= self._settings.reply_lease_s / 4
-                if renew:
-                    pipe.pexpire(self.name, self._lease_ms)
-                pipe.xread(
-                    {self.name: self._position},
-                    count=_READ_AT_ONCE,
-                    block=int(self._block_s * 1000),
-                )
-                answers = pipe.execute()
-                absence.end()
-                if renew:
-                    renewed_at = time.monotonic()
-                    if not answers[1]:
+                if time.monotonic() - renewed_at >= self._settings.reply_lease_s / 4:
+                    if not self._redis.pexpire(self.name, self._lease_ms):
                         self._fail_all(RepliesLost(self._settings.reply_lease_s))
                         self._position = self._create()
-                        continue
-                self._deliver(answers[-1])
+                    renewed_at = time.monotonic()
+                wait_s = _QUIET_S if self._read_entries else self._block_s
+                answer = self._redis.xread(
+                    {self.name: self._position}, count=_READ_AT_ONCE, block=int(wait_s * 1000)
+                )
+                absence.end()
+                self._deliver(answer)
+                self._trim(quiet=not answer)
             except REFUSALS as error:
                 self._fail_all(BrokerRefused(self._settings.redis_address, str(error)))
                 time.sleep(_PAUSE_S)
@@ -208,25 +198,29 @@ class Inbox:
             for position, fields in entries:
                 self._position = position.decode()
                 call_id = fields[b"id"].decode()
+                self._read_entries += 1
                 if b"outcome" in fields:
+                    self._read_bytes += len(fields[b"outcome"])
                     self._hand_over(call_id, fields[b"outcome"])
                 elif b"news" in fields:
                     self._pass_on(call_id, fields[b"news"])
                 else:
                     self._show(call_id, fields)
 
+    def _trim(self, *, quiet: bool) -> None:
+        if self._read_entries >= (1 if quiet else _TRIM_ENTRIES) or self._read_bytes >= _TRIM_BYTES:
+            self._redis.xtrim(self.name, minid=self._position, approximate=False)
+            self._read_entries = self._read_bytes = 0
+
     def _pass_on(self, call_id: str, news: bytes) -> None:
-        with self._lock:
-            on_news = self._on_news.get(call_id)
-        if on_news is None:
-            return  # nobody waits for that call any more
-        self._call(on_news, news)
+        _, _, on_news = self._waiting.get(call_id, _NOBODY)
+        if on_news is not None:
+            self._call(on_news, news)
 
     def _hand_over(self, call_id: str, reply: bytes | Exception) -> None:
-        on_reply = self.forget(call_id)
-        if on_reply is None:
-            return  # a second answer: the call was delivered twice
-        self._call(on_reply, reply)
+        on_reply, _, _ = self._waiting.pop(call_id, _NOBODY)
+        if on_reply is not None:  # a call that was delivered twice has a second answer
+            self._call(on_reply, reply)
 
     def _call(self, callback: Callable[[Any], None], payload: bytes | Exception) -> None:
         try:
@@ -236,9 +230,8 @@ class Inbox:
             logger.exception("a callback failed")
 
     def _show(self, call_id: str, fields: dict[bytes, bytes]) -> None:
-        with self._lock:
-            name = self._names.get(call_id)
-        if name is None:
+        on_reply, name, _ = self._waiting.get(call_id, _NOBODY)
+        if on_reply is None:
             return  # of a call that nobody waits for any more
         prefix = f"{name}: " if self._settings.output == "prefixed" else ""
         for stream in output.STREAMS:
@@ -252,11 +245,11 @@ class Inbox:
                     logger.debug("output of %s is not shown: %s", name, error)
 
     def _fail_all(self, error: Exception) -> None:
-        with self._lock:
-            waiting = list(self._waiting)
-        for call_id in waiting:
+        for call_id in list(self._waiting):
             self._hand_over(call_id, error)
 
+
+_NOBODY: tuple[OnReply | None, str, OnNews | None] = (None, "", None)
 
 _inboxes: dict[int, Inbox] = {}
 _inboxes_lock = threading.Lock()
