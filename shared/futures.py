@@ -29,7 +29,9 @@ from concurrent.futures.thread import BrokenThreadPool
 from typing import Any
 
 from shared.calls import Mode, Outcome
+from shared.multiprocessing import chunks
 from shared.multiprocessing import pool as pools
+from shared.multiprocessing.awaitables import ALL
 from shared.pools import PoolKind
 
 __all__ = [
@@ -147,12 +149,12 @@ class ClusterExecutor(Executor):
             raise ValueError("buffersize must be None or > 0")
         deadline = None if timeout is None else time.monotonic() + timeout
         zipped = zip(*iterables, strict=False)
-        chunks: Iterator[list[Any]] = iter(lambda: list(itertools.islice(zipped, chunksize)), [])
+        parts: Iterator[list[Any]] = iter(lambda: list(itertools.islice(zipped, chunksize)), [])
         futures = collections.deque(
-            self._submit(fn, Mode.STARMAP, chunk, _all)
-            for chunk in itertools.islice(chunks, buffersize)
+            self._submit(fn, Mode.STARMAP, part, _all)
+            for part in itertools.islice(parts, buffersize)
         )
-        return self._values(fn, chunks, futures, deadline)
+        return self._values(fn, parts, futures, deadline)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; wait for those submitted, or withdraw what has not begun."""
@@ -166,7 +168,7 @@ class ClusterExecutor(Executor):
     def _values(
         self,
         fn: Callable[..., Any],
-        chunks: Iterator[list[Any]],
+        parts: Iterator[list[Any]],
         futures: "collections.deque[ClusterFuture]",
         deadline: float | None,
     ) -> Iterator[Any]:
@@ -174,8 +176,8 @@ class ClusterExecutor(Executor):
             while futures:
                 left = None if deadline is None else deadline - time.monotonic()
                 values = futures.popleft().result(left)
-                for chunk in itertools.islice(chunks, 1):
-                    futures.append(self._submit(fn, Mode.STARMAP, chunk, _all))
+                for part in itertools.islice(parts, 1):
+                    futures.append(self._submit(fn, Mode.STARMAP, part, _all))
                 # Keep no value that was handed over.
                 values.reverse()
                 while values:
@@ -197,8 +199,8 @@ class ClusterExecutor(Executor):
             raise RuntimeError("cannot schedule new futures after shutdown")
         future = ClusterFuture(self._pool)
         result = _FutureResult(future, value, self._broken_error)
-        chunk = pools._Chunk(0, len(items), *pools._encode(fn, mode, items))
-        self._pool._add(pools._Job([chunk], result, chunk.function))
+        chunk = chunks.Chunk(0, len(items), *chunks.encode(fn, mode, items))
+        self._pool._add(chunks.Job([chunk], result, chunk.function))
         return future
 
 
@@ -294,7 +296,10 @@ class _FutureResult:
         pass
 
     def _room(self) -> int:
-        return pools._BATCH
+        return ALL
+
+    def _took(self, chunks: int) -> None:
+        pass
 
 
 def _first(outcomes: list[Outcome]) -> Any:

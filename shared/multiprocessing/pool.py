@@ -13,18 +13,16 @@ result raises `TaskWithdrawn` instead of waiting for ever; `imap` takes from its
 as the results are consumed, so an endless one works.
 """
 
-import asyncio
 import atexit
 import collections
+import contextlib
+import functools
 import itertools
-import logging
 import threading
-import time
 import uuid
 import warnings
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator
-from multiprocessing import TimeoutError as PoolTimeoutError
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,11 +30,18 @@ from shared import calls, codec, context, presence, publishing, results
 from shared.app import app
 from shared.calls import Mode, Outcome
 from shared.errors import BrokerGone, BrokerRefused, BrokerUnavailable, TaskWithdrawn
+from shared.multiprocessing import chunks
+from shared.multiprocessing.awaitables import (
+    ALL,
+    AsyncResult,
+    Callback,
+    IMapIterator,
+    MapResult,
+)
+from shared.multiprocessing.chunks import Chunk, Job
 from shared.pools import PoolKind
 from shared.settings import current
 from shared.store import Absence, foreseen, store
-
-logger = logging.getLogger(__name__)
 
 __all__ = ["AsyncResult", "IMapIterator", "MapResult", "Pool", "ThreadPool"]
 
@@ -53,8 +58,6 @@ def _terminate_at_exit() -> None:
 atexit.register(_terminate_at_exit)
 
 Function = Callable[..., Any]
-Callback = Callable[[Any], Any] | None
-
 _RUN, _CLOSE, _TERMINATE = "RUN", "CLOSE", "TERMINATE"
 # Chunks pushed in one round trip, at most; a larger batch would delay the first of them.
 _BATCH = 200
@@ -64,7 +67,8 @@ _PAUSE_S = 0.2
 class Pool:
     """``multiprocessing.pool.Pool`` over the workers of one kind.
 
-    `processes` bounds how many chunks are out at once; by default it is what the cluster has.
+    `processes` bounds how many chunks are out at once. By default the workers bound how many
+    run, as many as the cluster has places, and more are on their way the faster they run.
     After `maxtasksperchild` chunks of this pool a worker's process is replaced by a new one;
     only prefork workers have processes to replace.
     Raises ValueError for a size below 1, `BrokerUnavailable` when Redis does not answer.
@@ -101,15 +105,17 @@ class Pool:
             self._options["recycle"] = [uuid.uuid4().hex, maxtasksperchild]
         self._inbox = results.inbox()
         self._processes = processes or presence.capacity(self._kind)
+        self._pace = None if processes else chunks.Pace()
         self._template = publishing.Template(
             calls.NAME, self._kind.value, serializer="msgpack", ignore_result=True
         )
         self._state = _RUN
         self._broken: BaseException | None = None
         self._arriving = 0  # outcomes that left `_out` and are not with their results yet
-        self._changed = threading.Condition(threading.RLock())
-        self._jobs: collections.deque[_Job] = collections.deque()
-        self._out: dict[str, tuple[_Job, int, int]] = {}  # call id → job, first item, items
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._jobs: collections.deque[Job] = collections.deque()
+        self._out: dict[str, tuple[Job, int, int]] = {}  # call id → job, first item, items
         # The thread holds the pool only while it works for it: one that is forgotten goes.
         self._feeder = threading.Thread(
             target=_feed, args=(weakref.ref(self), self._changed), name="pool-feeder", daemon=True
@@ -152,17 +158,17 @@ class Pool:
         chunksize: int | None = None,
         callback: Callback = None,
         error_callback: Callback = None,
-    ) -> "MapResult":
+    ) -> MapResult:
         """The result-to-be of `starmap`."""
         return self._map_async(func, Mode.STARMAP, iterable, chunksize, callback, error_callback)
 
-    def imap(self, func: Function, iterable: Iterable[Any], chunksize: int = 1) -> "IMapIterator":
+    def imap(self, func: Function, iterable: Iterable[Any], chunksize: int = 1) -> IMapIterator:
         """The values in order, one by one, as they come; takes items as values are consumed."""
         return self._imap(func, iterable, chunksize, ordered=True)
 
     def imap_unordered(
         self, func: Function, iterable: Iterable[Any], chunksize: int = 1
-    ) -> "IMapIterator":
+    ) -> IMapIterator:
         """The values in whatever order they come."""
         return self._imap(func, iterable, chunksize, ordered=False)
 
@@ -173,13 +179,13 @@ class Pool:
         kwds: Any = None,
         callback: Callback = None,
         error_callback: Callback = None,
-    ) -> "AsyncResult":
+    ) -> AsyncResult:
         """The result-to-be of ``func(*args, **kwds)``."""
         self._check_running()
         item = (tuple(args), dict(kwds or {}))
-        chunk = _Chunk(0, 1, *_encode(func, Mode.APPLY, [item]))
+        chunk = Chunk(0, 1, *chunks.encode(func, Mode.APPLY, [item]))
         result = AsyncResult(self, callback, error_callback)
-        self._add(_Job([chunk], result, chunk.function))
+        self._add(Job([chunk], result, chunk.function))
         return result
 
     def map_async(
@@ -189,7 +195,7 @@ class Pool:
         chunksize: int | None = None,
         callback: Callback = None,
         error_callback: Callback = None,
-    ) -> "MapResult":
+    ) -> MapResult:
         """The result-to-be of `map`."""
         return self._map_async(func, Mode.MAP, iterable, chunksize, callback, error_callback)
 
@@ -255,7 +261,7 @@ class Pool:
         chunksize: int | None,
         callback: Callback,
         error_callback: Callback,
-    ) -> "MapResult":
+    ) -> MapResult:
         self._check_running()
         items = list(iterable)
         if chunksize is None:
@@ -263,15 +269,15 @@ class Pool:
             chunksize += bool(extra)
         if items and chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
-        chunks = list(_chunks(func, mode, items, max(chunksize, 1)))
-        result = MapResult(self, len(items), len(chunks), callback, error_callback)
-        if chunks:
-            self._add(_Job(chunks, result, chunks[0].function))
+        cut = list(chunks.cut(func, mode, items, max(chunksize, 1)))
+        result = MapResult(self, len(items), len(cut), callback, error_callback)
+        if cut:
+            self._add(Job(cut, result, cut[0].function))
         return result
 
     def _imap(
         self, func: Function, iterable: Iterable[Any], chunksize: int, *, ordered: bool
-    ) -> "IMapIterator":
+    ) -> IMapIterator:
         self._check_running()
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
@@ -279,18 +285,19 @@ class Pool:
         # Enough to keep every worker busy while the consumer handles what came before.
         ahead = 2 * self._processes
         result = IMapIterator(self, ahead, ordered=ordered)
-        chunks = _chunks(func, Mode.MAP, iterable, chunksize)
-        self._add(_Job(chunks, result, name, lazy=True))
+        cut = chunks.cut(func, Mode.MAP, iterable, chunksize)
+        self._add(Job(cut, result, name, lazy=True))
         return result
 
-    def _add(self, job: "_Job") -> None:
-        with self._changed:
+    def _add(self, job: Job) -> None:
+        with self._lock:
             self._check_running()
             self._jobs.append(job)
-            self._changed.notify_all()
+            if self._may_push():
+                self._changed.notify_all()
 
     def _wake(self) -> None:
-        with self._changed:
+        with self._lock:
             self._changed.notify_all()
 
     def _step(self) -> str:
@@ -301,25 +308,41 @@ class Pool:
             return "end"
         return "wait"
 
+    def _may_push(self) -> bool:
+        return self._free() > 0 and any(map(self._room, self._jobs))
+
+    def _free(self) -> int:
+        """How many chunks may be sent now.
+
+        Of those beside the ones that run half must be answered first: many go together.
+        """
+        ahead = self._pace.ahead() if self._pace else 0
+        free = self._processes + ahead - len(self._out)
+        return free if free > ahead // 2 else 0
+
+    def _room(self, job: Job) -> int:
+        # A closed pool finishes what it accepted, read or not: `join` waits for it.
+        return ALL if self._state == _CLOSE else job.result._room()
+
     def _send_some(self) -> None:
         """Push as many chunks as there are free places."""
-        with self._changed:
-            waiting = [job for job in self._jobs if self._room(job)]
-            places = min(self._processes - len(self._out), _BATCH)
-        batch: list[tuple[_Job, _Chunk]] = []
-        ended: list[tuple[_Job, Exception | None]] = []
+        with self._lock:
+            places = min(self._free(), _BATCH)
+            waiting = list(itertools.islice(filter(self._room, self._jobs), places))
+        batch: list[tuple[Job, Chunk]] = []
+        ended: list[tuple[Job, Exception | None]] = []
         for job in waiting:
             if not places or (batch and job.lazy):
                 break  # a caller's iterable may be slow: send first what is there
             # The lock is not held: it is the caller's code that runs here.
-            chunks, error = job.take(min(places, self._room(job)))
-            batch += [(job, chunk) for chunk in chunks]
-            places -= len(chunks)
+            taken, error = job.take(min(places, self._room(job)))
+            batch += [(job, chunk) for chunk in taken]
+            places -= len(taken)
             if job.exhausted:
                 ended.append((job, error))
-        with self._changed:
+        with self._lock:
             for job, _ in ended:
-                if job in self._jobs:
+                with contextlib.suppress(ValueError):  # the pool was terminated meanwhile
                     self._jobs.remove(job)
         self._push(batch)
         for job, error in ended:
@@ -328,27 +351,8 @@ class Pool:
             else:
                 job.result._complete(job.taken)
 
-    def _may_push(self) -> bool:
-        return len(self._out) < self._processes and any(map(self._room, self._jobs))
-
-    def _room(self, job: "_Job") -> int:
-        # A closed pool finishes what it accepted, read or not: `join` waits for it.
-        return _BATCH if self._state == _CLOSE else job.result._room()
-
-    def _push(self, batch: "list[tuple[_Job, _Chunk]]") -> None:
-        messages: dict[str, bytes] = {}
-        with self._changed:
-            for job, chunk in batch:
-                if self._state == _TERMINATE:
-                    job.result._fail(self._reason_to_end(job))
-                    continue
-                call_id = str(uuid.uuid4())
-                message = self._render(call_id, job, chunk)
-                if not job.result._starting(call_id, message):
-                    continue
-                self._out[call_id] = (job, chunk.first, chunk.items)
-                self._inbox.expect(call_id, self._receiver(call_id), name=chunk.function)
-                messages[call_id] = message
+    def _push(self, batch: list[tuple[Job, Chunk]]) -> None:
+        messages = self._register(batch)
         try:
             self._push_patiently(messages)
         except Exception as error:
@@ -357,10 +361,29 @@ class Pool:
                 self._inbox.forget(call_id)
                 self._receive(call_id, error)
 
+    def _register(self, batch: list[tuple[Job, Chunk]]) -> dict[str, bytes]:
+        """Take places for chunks: their messages, by call id."""
+        messages: dict[str, bytes] = {}
+        with self._lock:
+            for job, chunk in batch:
+                if self._state == _TERMINATE:
+                    job.result._fail(self._reason_to_end(job))
+                    continue
+                call_id = publishing.new_id()
+                message = self._render(call_id, job, chunk)
+                if not job.result._starting(call_id, message):
+                    continue
+                self._out[call_id] = (job, chunk.first, chunk.items)
+                self._inbox.expect(
+                    call_id, functools.partial(self._receive, call_id), name=chunk.function
+                )
+                messages[call_id] = message
+        return messages
+
     def _push_patiently(self, messages: dict[str, bytes]) -> None:
         """Put the messages on the queue; while Redis is away, try again."""
         absence = Absence(current())
-        mark = uuid.uuid4().hex
+        mark = publishing.new_id()
         while True:
             try:
                 publishing.push(self._kind.value, list(messages.values()), mark=mark)
@@ -387,10 +410,10 @@ class Pool:
             self._changed.notify_all()
         return True
 
-    def _reason_to_end(self, job: "_Job") -> BaseException:
+    def _reason_to_end(self, job: Job) -> BaseException:
         return self._broken or TaskWithdrawn(job.function, "its pool was terminated")
 
-    def _render(self, call_id: str, job: "_Job", chunk: "_Chunk") -> bytes:
+    def _render(self, call_id: str, job: Job, chunk: Chunk) -> bytes:
         return self._template.render(
             call_id,
             [chunk.payload, self._inbox.name, {**self._options, "go_on": job.lazy}],
@@ -400,17 +423,17 @@ class Pool:
             kwargsrepr=chunk.kwargsrepr,
         )
 
-    def _receiver(self, call_id: str) -> results.OnReply:
-        return lambda reply: self._receive(call_id, reply)
-
     def _receive(self, call_id: str, reply: bytes | Exception) -> None:
         """Called in the reading thread: free the place, then hand the outcomes over."""
-        with self._changed:
+        with self._lock:
             if call_id not in self._out:
                 return
             job, first, items = self._out.pop(call_id)
             self._arriving += 1
-            self._changed.notify_all()
+            if self._pace is not None:
+                self._pace.answered()
+            if self._may_push():
+                self._changed.notify_all()
         try:
             self._hand_over(job, first, items, reply)
             if isinstance(reply, BrokerGone):
@@ -419,9 +442,10 @@ class Pool:
         finally:
             with self._changed:
                 self._arriving -= 1
-                self._changed.notify_all()
+                if self._state != _RUN:  # `join` may wait
+                    self._changed.notify_all()
 
-    def _hand_over(self, job: "_Job", first: int, items: int, reply: bytes | Exception) -> None:
+    def _hand_over(self, job: Job, first: int, items: int, reply: bytes | Exception) -> None:
         try:
             if isinstance(reply, Exception):
                 raise reply
@@ -435,7 +459,7 @@ class Pool:
             self.terminate()
         job.result._receive(first, items, outcomes)
 
-    def _abandon(self, reason: "Callable[[_Job], BaseException]") -> list[str]:
+    def _abandon(self, reason: Callable[[Job], BaseException]) -> list[str]:
         """Fail all that has no outcome yet; the ids of the calls that are out."""
         with self._changed:
             out = list(self._out)
@@ -479,282 +503,6 @@ class ThreadPool(Pool):
     _default_kind = PoolKind.THREADS
 
 
-class AsyncResult:
-    """``multiprocessing.pool.AsyncResult``: what a call will have become."""
-
-    def __init__(self, pool: Pool, callback: Callback, error_callback: Callback) -> None:
-        self._pool = pool  # which must not be forgotten while somebody waits
-        self._event = threading.Event()
-        self._callback = callback
-        self._error_callback = error_callback
-        self._outcome: Outcome | None = None
-        self._wakers: list[Callable[[], Any]] = []
-        self._lock = threading.Lock()
-
-    def ready(self) -> bool:
-        """Whether it is done, well or not."""
-        return self._event.is_set()
-
-    def successful(self) -> bool:
-        """Whether it ended without an error; ValueError while it is not ready."""
-        if not self.ready():
-            raise ValueError(f"{self!r} not ready")
-        return self._outcome is not None and self._outcome.ok
-
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait until it is ready, or that many seconds."""
-        self._event.wait(timeout)
-
-    def get(self, timeout: float | None = None) -> Any:
-        """The value, or the error raised; ``multiprocessing.TimeoutError`` after that many seconds."""
-        self.wait(timeout)
-        if self._outcome is None or not self.ready():
-            raise PoolTimeoutError
-        return self._outcome.result()
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        """Await the value in a coroutine, without a thread that waits."""
-        loop = asyncio.get_running_loop()
-        done = asyncio.Event()
-        with self._lock:
-            self._wakers.append(lambda: loop.call_soon_threadsafe(done.set))
-            if self._event.is_set():
-                done.set()
-        yield from done.wait().__await__()
-        return self.get()
-
-    def _set(self, outcome: Outcome) -> None:
-        with self._lock:
-            if self._outcome is not None:
-                return
-            self._outcome = outcome
-        try:
-            if outcome.ok and self._callback:
-                self._callback(outcome.value)
-            if not outcome.ok and self._error_callback:
-                self._error_callback(outcome.error())
-        except BaseException:
-            # The standard library's thread would die of it, and every result with it.
-            logger.exception("a callback failed")
-        finally:
-            with self._lock:
-                self._event.set()
-                wakers, self._wakers = self._wakers, []
-            for wake in wakers:
-                wake()
-
-    # What the pool calls.
-
-    def _starting(self, call_id: str, message: bytes) -> bool:
-        return True
-
-    def _receive(self, first: int, items: int, outcomes: list[Outcome]) -> None:
-        self._set(outcomes[0])
-
-    def _fail(self, error: BaseException, at: int = 0) -> None:
-        self._set(Outcome(False, error))
-
-    def _complete(self, count: int) -> None:
-        pass
-
-    def _room(self) -> int:
-        return _BATCH
-
-
-class MapResult(AsyncResult):
-    """``multiprocessing.pool.MapResult``: the list that a `map` will have become."""
-
-    def __init__(
-        self,
-        pool: Pool,
-        length: int,
-        chunks: int,
-        callback: Callback,
-        error_callback: Callback,
-    ) -> None:
-        super().__init__(pool, callback, error_callback)
-        self._values: list[Any] = [None] * length
-        self._chunks_left = chunks
-        self._first_error: Outcome | None = None
-        if not chunks:
-            # As in the standard library, an empty map is ready at once and calls nothing back.
-            self._outcome = Outcome(True, [])
-            self._event.set()
-
-    def _receive(self, first: int, items: int, outcomes: list[Outcome]) -> None:
-        with self._lock:
-            for index, outcome in enumerate(outcomes, start=first):
-                if outcome.ok:
-                    self._values[index] = outcome.value
-                elif self._first_error is None:
-                    self._first_error = outcome
-            self._chunks_left -= 1
-            ready = self._chunks_left == 0
-        if ready:
-            self._set(self._first_error or Outcome(True, self._values))
-
-
-class IMapIterator:
-    """``multiprocessing.pool.IMapIterator``: values as they come, with ``next(timeout)``."""
-
-    def __init__(self, pool: Pool, ahead: int, *, ordered: bool) -> None:
-        self._pool = pool
-        self._ordered = ordered
-        self._ahead = ahead
-        self._changed = threading.Condition()
-        self._items: collections.deque[Outcome] = collections.deque()
-        self._early: dict[int, list[Outcome]] = {}
-        self._next_index = 0
-        self._length: int | None = None
-        self._taken = 0  # chunks that the feeder took
-        self._arrived = 0  # items that arrived
-        self._unread_chunks: collections.deque[int] = collections.deque()
-        self._withdrawn = False
-        self._done_chunks = 0  # chunks that the consumer has read
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def next(self, timeout: float | None = None) -> Any:
-        """The next value; ``multiprocessing.TimeoutError`` if it takes longer than that."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            while not self._items:
-                if self._length is not None and self._arrived >= self._length and not self._early:
-                    raise StopIteration
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    raise PoolTimeoutError
-                self._changed.wait(left)
-            outcome = self._items.popleft()
-            self._count_read()
-        self._pool._wake()
-        return outcome.result()
-
-    __next__ = next
-
-    def _count_read(self) -> None:
-        self._unread_chunks[0] -= 1
-        if self._unread_chunks[0] == 0:
-            self._unread_chunks.popleft()
-            self._done_chunks += 1
-
-    # What the pool calls.
-
-    def _starting(self, call_id: str, message: bytes) -> bool:
-        return True
-
-    def _receive(self, first: int, items: int, outcomes: list[Outcome]) -> None:
-        # An error of the whole chunk (its worker lost, Redis away) stands for each item.
-        if len(outcomes) < items:
-            outcomes = outcomes + [outcomes[-1]] * (items - len(outcomes))
-        with self._changed:
-            if self._withdrawn:
-                return
-            self._arrived += len(outcomes)
-            if not self._ordered:
-                self._append(outcomes)
-            else:
-                self._early[first] = outcomes
-                while self._next_index in self._early:
-                    ready = self._early.pop(self._next_index)
-                    self._next_index += len(ready)
-                    self._append(ready)
-            self._changed.notify_all()
-
-    def _append(self, outcomes: list[Outcome]) -> None:
-        self._items.extend(outcomes)
-        self._unread_chunks.append(len(outcomes))
-
-    def _fail(self, error: BaseException, at: int | None = None) -> None:
-        """The iterable raised, or the pool ended: the error stands after what was taken."""
-        with self._changed:
-            if self._withdrawn:
-                return
-            if at is None:  # terminated: what is missing will never come
-                self._withdrawn = True
-                self._early.clear()
-                self._append([Outcome(False, error)])
-                self._arrived = self._length = 0
-            else:
-                self._early[at] = [Outcome(False, error)]
-                self._length = at + 1
-                self._arrived += 1
-                if not self._ordered or self._next_index == at:
-                    self._append(self._early.pop(at))
-                    self._next_index = at + 1
-            self._changed.notify_all()
-
-    def _complete(self, count: int) -> None:
-        with self._changed:
-            if self._withdrawn:
-                return
-            self._length = count
-            self._changed.notify_all()
-
-    def _room(self) -> int:
-        return self._ahead - (self._taken - self._done_chunks)
-
-
-class _Chunk:
-    """One call: consecutive items, encoded."""
-
-    __slots__ = ("argsrepr", "first", "function", "items", "kwargsrepr", "payload")
-
-    def __init__(
-        self, first: int, items: int, function: str, payload: bytes, argsrepr: str, kwargsrepr: str
-    ) -> None:
-        self.first = first
-        self.items = items
-        self.function = function
-        self.payload = payload
-        self.argsrepr = argsrepr
-        self.kwargsrepr = kwargsrepr
-
-
-class _Job:
-    """What one method call asked for: its chunks still to send, and where outcomes go."""
-
-    def __init__(
-        self,
-        chunks: "list[_Chunk] | Iterator[_Chunk]",
-        result: "AsyncResult | IMapIterator | Any",
-        function: str,
-        *,
-        lazy: bool = False,
-    ) -> None:
-        self._left = None if isinstance(chunks, Iterator) else len(chunks)
-        self._chunks = iter(chunks)
-        self.result = result
-        self.function = function
-        self.lazy = lazy  # `imap`: goes on after an error, its iterable read as results are
-        self.exhausted = False
-        self.taken = 0  # items
-
-    def take(self, at_most: int) -> tuple[list[_Chunk], Exception | None]:
-        """The next chunks, and the error if the caller's iterable raised one."""
-        chunks: list[_Chunk] = []
-        try:
-            # One by one: what came before an error is still sent.
-            for chunk in itertools.islice(self._chunks, at_most):
-                chunks.append(chunk)
-        except Exception as error:
-            self.exhausted = True
-            return self._count(chunks), error
-        if self._left is None:
-            self.exhausted = len(chunks) < at_most
-        else:
-            self._left -= len(chunks)
-            self.exhausted = self._left == 0
-        return self._count(chunks), None
-
-    def _count(self, chunks: list[_Chunk]) -> list[_Chunk]:
-        self.taken += sum(chunk.items for chunk in chunks)
-        if isinstance(self.result, IMapIterator):
-            self.result._taken += len(chunks)
-        return chunks
-
-
 def _options(
     kind: PoolKind, initializer: Function | None, initargs: tuple[Any, ...]
 ) -> dict[str, Any]:
@@ -773,16 +521,3 @@ def _options(
             [uuid.uuid4().hex, initializer, list(initargs)], what="the initializer's arguments"
         )
     return options
-
-
-def _chunks(func: Function, mode: Mode, items: Iterable[Any], size: int) -> Iterator[_Chunk]:
-    iterator = iter(items)
-    first = 0
-    while batch := list(itertools.islice(iterator, size)):
-        yield _Chunk(first, len(batch), *_encode(func, mode, batch))
-        first += len(batch)
-
-
-def _encode(func: Function, mode: Mode, items: list[Any]) -> tuple[str, bytes, str, str]:
-    name, payload = calls.encode_call(func, mode, items)
-    return name, payload, *calls.arguments_repr(mode, items)

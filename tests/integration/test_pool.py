@@ -17,8 +17,9 @@ import pytest
 
 from examples import s2_pool
 from shared import results
+from shared.calls import Mode
 from shared.errors import MessageTooLarge, NotAllowed, NotPortable, TaskWithdrawn, WorkerLost
-from shared.multiprocessing import Pool
+from shared.multiprocessing import Pool, chunks
 from shared.pools import PoolKind
 from shared.store import store
 from tests.integration import functions as f
@@ -644,6 +645,18 @@ def test_a_pool_of_default_size_uses_every_place_of_its_workers(stack):
     assert most_at_once(intervals) == 16
 
 
+@pytest.mark.parametrize("size", [None, 3])
+def test_only_a_pool_of_default_size_has_more_on_their_way_than_run(stack, size):
+    with Pool(size, kind=PoolKind.THREADS) as pool:
+        waiting, most = [pool.apply_async(f.double, (n,)) for n in range(2_000)], 0
+        while not waiting[-1].ready():
+            most = max(most, len(pool._out))
+            waiting[-1].wait(0.001)
+
+    assert [result.get(0) for result in waiting] == [2 * n for n in range(2_000)]
+    assert most <= 3 if size else most > 2 * pool._processes
+
+
 def test_two_pools_at_once_have_each_their_own_size(open_ours):
     one, other = open_ours(1), open_ours(2)
 
@@ -935,10 +948,8 @@ def test_a_message_on_the_queue_holds_no_code_and_no_password(stack):
 
 
 def job_and_chunk():
-    from shared.multiprocessing import pool as pools
-
-    chunk = pools._Chunk(0, 1, *pools._encode(f.double, pools.Mode.MAP, [1]))
-    return pools._Job([chunk], None, chunk.function), chunk
+    chunk = chunks.Chunk(0, 1, *chunks.encode(f.double, Mode.MAP, [1]))
+    return chunks.Job([chunk], None, chunk.function), chunk
 
 
 @pytest.fixture

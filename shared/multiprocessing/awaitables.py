@@ -1,0 +1,255 @@
+"""What a pool's methods return: results and iterators that can be waited for, or awaited."""
+
+import asyncio
+import collections
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from multiprocessing import TimeoutError as PoolTimeoutError
+from typing import TYPE_CHECKING, Any
+
+from shared.calls import Outcome
+
+if TYPE_CHECKING:
+    from shared.multiprocessing.pool import Pool
+
+logger = logging.getLogger(__name__)
+
+Callback = Callable[[Any], Any] | None
+
+# What has no bound of its own.
+ALL = sys.maxsize
+
+
+class AsyncResult:
+    """``multiprocessing.pool.AsyncResult``: what a call will have become."""
+
+    def __init__(self, pool: "Pool", callback: Callback, error_callback: Callback) -> None:
+        self._pool = pool  # which must not be forgotten while somebody waits
+        self._done = False
+        self._event: threading.Event | None = None  # made by the first who waits
+        self._callback = callback
+        self._error_callback = error_callback
+        self._outcome: Outcome | None = None
+        self._wakers: list[Callable[[], Any]] = []
+        self._lock = threading.Lock()
+
+    def ready(self) -> bool:
+        """Whether it is done, well or not."""
+        return self._done
+
+    def successful(self) -> bool:
+        """Whether it ended without an error; ValueError while it is not ready."""
+        if not self.ready():
+            raise ValueError(f"{self!r} not ready")
+        return self._outcome is not None and self._outcome.ok
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until it is ready, or that many seconds."""
+        if self._done:
+            return
+        with self._lock:
+            if self._event is None:
+                self._event = threading.Event()
+                if self._done:
+                    self._event.set()
+        self._event.wait(timeout)
+
+    def get(self, timeout: float | None = None) -> Any:
+        """The value, or the error raised; ``multiprocessing.TimeoutError`` after that many seconds."""
+        self.wait(timeout)
+        if self._outcome is None or not self.ready():
+            raise PoolTimeoutError
+        return self._outcome.result()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Await the value in a coroutine, without a thread that waits."""
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+        with self._lock:
+            self._wakers.append(lambda: loop.call_soon_threadsafe(done.set))
+            if self._done:
+                done.set()
+        yield from done.wait().__await__()
+        return self.get()
+
+    def _set(self, outcome: Outcome) -> None:
+        with self._lock:
+            if self._outcome is not None:
+                return
+            self._outcome = outcome
+        try:
+            if outcome.ok and self._callback:
+                self._callback(outcome.value)
+            if not outcome.ok and self._error_callback:
+                self._error_callback(outcome.error())
+        except BaseException:
+            # The standard library's thread would die of it, and every result with it.
+            logger.exception("a callback failed")
+        finally:
+            with self._lock:
+                self._done = True
+                if self._event is not None:
+                    self._event.set()
+                wakers, self._wakers = self._wakers, []
+            for wake in wakers:
+                wake()
+
+    # What the pool calls.
+
+    def _starting(self, call_id: str, message: bytes) -> bool:
+        return True
+
+    def _receive(self, first: int, items: int, outcomes: list[Outcome]) -> None:
+        self._set(outcomes[0])
+
+    def _fail(self, error: BaseException, at: int = 0) -> None:
+        self._set(Outcome(False, error))
+
+    def _complete(self, count: int) -> None:
+        pass
+
+    def _took(self, chunks: int) -> None:
+        pass
+
+    def _room(self) -> int:
+        return ALL
+
+
+class MapResult(AsyncResult):
+    """``multiprocessing.pool.MapResult``: the list that a `map` will have become."""
+
+    def __init__(
+        self,
+        pool: "Pool",
+        length: int,
+        chunks: int,
+        callback: Callback,
+        error_callback: Callback,
+    ) -> None:
+        super().__init__(pool, callback, error_callback)
+        self._values: list[Any] = [None] * length
+        self._chunks_left = chunks
+        self._first_error: Outcome | None = None
+        if not chunks:
+            # As in the standard library, an empty map is ready at once and calls nothing back.
+            self._outcome = Outcome(True, [])
+            self._done = True
+
+    def _receive(self, first: int, items: int, outcomes: list[Outcome]) -> None:
+        with self._lock:
+            for index, outcome in enumerate(outcomes, start=first):
+                if outcome.ok:
+                    self._values[index] = outcome.value
+                elif self._first_error is None:
+                    self._first_error = outcome
+            self._chunks_left -= 1
+            ready = self._chunks_left == 0
+        if ready:
+            self._set(self._first_error or Outcome(True, self._values))
+
+
+class IMapIterator:
+    """``multiprocessing.pool.IMapIterator``: values as they come, with ``next(timeout)``."""
+
+    def __init__(self, pool: "Pool", ahead: int, *, ordered: bool) -> None:
+        self._pool = pool
+        self._ordered = ordered
+        self._ahead = ahead
+        self._changed = threading.Condition()
+        self._items: collections.deque[Outcome] = collections.deque()
+        self._early: dict[int, list[Outcome]] = {}
+        self._next_index = 0
+        self._length: int | None = None
+        self._taken = 0  # chunks that the feeder took
+        self._arrived = 0  # items that arrived
+        self._unread_chunks: collections.deque[int] = collections.deque()
+        self._withdrawn = False
+        self._done_chunks = 0  # chunks that the consumer has read
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def next(self, timeout: float | None = None) -> Any:
+        """The next value; ``multiprocessing.TimeoutError`` if it takes longer than that."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            while not self._items:
+                if self._length is not None and self._arrived >= self._length and not self._early:
+                    raise StopIteration
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise PoolTimeoutError
+                self._changed.wait(left)
+            outcome = self._items.popleft()
+            self._unread_chunks[0] -= 1
+            read = self._unread_chunks[0] == 0
+            if read:
+                self._unread_chunks.popleft()
+                self._done_chunks += 1
+        if read:
+            self._pool._wake()
+        return outcome.result()
+
+    __next__ = next
+
+    # What the pool calls.
+
+    def _starting(self, call_id: str, message: bytes) -> bool:
+        return True
+
+    def _receive(self, first: int, items: int, outcomes: list[Outcome]) -> None:
+        # An error of the whole chunk (its worker lost, Redis away) stands for each item.
+        if len(outcomes) < items:
+            outcomes = outcomes + [outcomes[-1]] * (items - len(outcomes))
+        with self._changed:
+            if self._withdrawn:
+                return
+            self._arrived += len(outcomes)
+            if not self._ordered:
+                self._append(outcomes)
+            else:
+                self._early[first] = outcomes
+                while self._next_index in self._early:
+                    ready = self._early.pop(self._next_index)
+                    self._next_index += len(ready)
+                    self._append(ready)
+            self._changed.notify_all()
+
+    def _append(self, outcomes: list[Outcome]) -> None:
+        self._items.extend(outcomes)
+        self._unread_chunks.append(len(outcomes))
+
+    def _fail(self, error: BaseException, at: int | None = None) -> None:
+        """The iterable raised, or the pool ended: the error stands after what was taken."""
+        with self._changed:
+            if self._withdrawn:
+                return
+            if at is None:  # terminated: what is missing will never come
+                self._withdrawn = True
+                self._early.clear()
+                self._append([Outcome(False, error)])
+                self._arrived = self._length = 0
+            else:
+                self._early[at] = [Outcome(False, error)]
+                self._length = at + 1
+                self._arrived += 1
+                if not self._ordered or self._next_index == at:
+                    self._append(self._early.pop(at))
+                    self._next_index = at + 1
+            self._changed.notify_all()
+
+    def _complete(self, count: int) -> None:
+        with self._changed:
+            if self._withdrawn:
+                return
+            self._length = count
+            self._changed.notify_all()
+
+    def _took(self, chunks: int) -> None:
+        self._taken += chunks
+
+    def _room(self) -> int:
+        return self._ahead - (self._taken - self._done_chunks)
