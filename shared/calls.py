@@ -25,8 +25,9 @@ from kombu.serialization import loads as deserialize
 
 from shared import codec, context, exceptions, imports, references, results
 from shared.app import app
-from shared.errors import TaskWithdrawn, WorkerLost
+from shared.errors import MessageTooLarge, TaskWithdrawn, WorkerLost
 from shared.pools import PoolKind
+from shared.settings import current
 
 NAME = "call"
 PROCESS = "process"
@@ -84,11 +85,32 @@ def encode_call(function: Callable[..., Any], mode: Mode, items: list[Any]) -> t
     """The name to show and the bytes to send; raises for what cannot travel."""
     if not callable(function):
         raise TypeError(f"{function!r} is not callable")
-    name = name_of(function)
-    module = _reference(function).partition(":")[0]
-    mark = references.fingerprint(module)
+    reference = _reference(function)
+    mark = references.fingerprint(reference.partition(":")[0])
+    # Partials, methods and objects that can be called bring more than their reference.
+    plain = isinstance(function, types.FunctionType)
+    name, head = _heads.get((reference, mark, mode), ("", b"")) if plain else ("", b"")
+    if not head:
+        name, head = _head(reference, function, mark, mode)
+        if plain:
+            _heads[reference, mark, mode] = name, head
     what = f"the arguments of {name}"
-    return name, codec.dumps([name, function, module, mark, mode.value, items], what=what)
+    payload = head + codec.dumps(items, what=what)
+    if len(payload) > (limit := current().message_limit_bytes):
+        raise MessageTooLarge(what, len(payload), limit)
+    return name, payload
+
+
+_heads: dict[tuple[str, str, Mode], tuple[str, bytes]] = {}
+
+
+def _head(reference: str, function: Any, mark: str, mode: Mode) -> tuple[str, bytes]:
+    """The name to show, and a call's bytes but for its items: the same for all its calls."""
+    name = reference.replace(":", ".")
+    module = reference.partition(":")[0]
+    parts = (name, function, module, mark, mode.value)
+    # With the items, an array of six.
+    return name, b"\x96" + b"".join(map(codec.dumps, parts))
 
 
 def arguments_repr(mode: Mode, items: list[Any]) -> tuple[str, str]:
@@ -96,7 +118,7 @@ def arguments_repr(mode: Mode, items: list[Any]) -> tuple[str, str]:
     if len(items) == 1:
         if mode is Mode.APPLY:
             args, kwargs = items[0]
-            return _short(tuple(args)), _short(kwargs)
+            return _short(tuple(args)), _short(kwargs) if kwargs else "{}"
         return _short((items[0],) if mode is Mode.MAP else tuple(items[0])), "{}"
     return f"({len(items)} items: {_short(items[0])} … {_short(items[-1])})", "{}"
 

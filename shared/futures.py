@@ -126,7 +126,7 @@ class ClusterExecutor(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ClusterFuture:
         """The future of ``fn(*args, **kwargs)``; RuntimeError after `shutdown`."""
-        return self._submit(fn, Mode.APPLY, [(args, kwargs)], _first)
+        return self._submit(fn, Mode.APPLY, [[list(args), kwargs]], _first)
 
     def map(
         self,

@@ -1,7 +1,7 @@
 """The environment, read once, checked, and handed down as one frozen object."""
 
 import os
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -148,7 +148,7 @@ class Settings(BaseSettings):
         None, description="file in which Flower keeps its history; without it, in memory"
     )
 
-    @property
+    @cached_property
     def allowed_modules(self) -> tuple[str, ...]:
         """The names in ``TASK_MODULES``."""
         return tuple(name.strip() for name in self.task_modules.split(",") if name.strip())

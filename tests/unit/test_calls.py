@@ -75,6 +75,28 @@ def test_what_no_worker_could_run_is_refused_before_it_is_sent(function, error):
         calls.encode_call(function, Mode.MAP, [1])
 
 
+def test_a_function_that_is_another_by_now_is_refused_although_it_was_called_before(monkeypatch):
+    function = shapes.double
+    calls.encode_call(function, Mode.MAP, [1])
+    monkeypatch.setattr(shapes, "double", shapes.Point)
+
+    with pytest.raises(NotPortable, match="is another object there"):
+        calls.encode_call(function, Mode.MAP, [1])
+
+
+def test_partials_of_one_function_are_not_taken_for_each_other():
+    payloads = {
+        calls.encode_call(function, Mode.MAP, [1])[1]
+        for function in (
+            shapes.double,
+            functools.partial(shapes.double, 1),
+            functools.partial(shapes.double, 2),
+        )
+    }
+
+    assert len(payloads) == 3
+
+
 def test_arguments_that_are_too_large_are_refused_by_the_functions_name(monkeypatch):
     monkeypatch.setenv("MESSAGE_LIMIT_BYTES", "1000")
     codec.current.cache_clear()
