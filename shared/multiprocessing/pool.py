@@ -1,9 +1,12 @@
 """``multiprocessing.pool``: a bounded number of calls at once, on the cluster's workers.
 
     caller's thread          feeder (one a pool)             reading thread (one a process)
-    apply_async(f, …) ─────► takes the next chunk while
+    apply_async(f, …)
+    encode; nothing before
+    it: push to Redis
+    else ──────────────────► takes the next chunk while
                              fewer than `processes` are out
-                             encode, push to Redis
+                             push to Redis
                                                              outcome arrives: resolve,
                              next chunk ◄──────────────────── free its place
 
@@ -116,6 +119,8 @@ class Pool:
         self._changed = threading.Condition(self._lock)
         self._jobs: collections.deque[Job] = collections.deque()
         self._out: dict[str, tuple[Job, int, int]] = {}  # call id → job, first item, items
+        self._sending = 0  # threads that send what they asked for themselves
+        self._unsent: collections.deque[tuple[str, dict[str, bytes]]] = collections.deque()
         # The thread holds the pool only while it works for it: one that is forgotten goes.
         self._feeder = threading.Thread(
             target=_feed, args=(weakref.ref(self), self._changed), name="pool-feeder", daemon=True
@@ -182,7 +187,7 @@ class Pool:
     ) -> AsyncResult:
         """The result-to-be of ``func(*args, **kwds)``."""
         self._check_running()
-        item = (tuple(args), dict(kwds or {}))
+        item = [list(args), dict(kwds or {})]
         chunk = Chunk(0, 1, *chunks.encode(func, Mode.APPLY, [item]))
         result = AsyncResult(self, callback, error_callback)
         self._add(Job([chunk], result, chunk.function))
@@ -292,9 +297,30 @@ class Pool:
     def _add(self, job: Job) -> None:
         with self._lock:
             self._check_running()
-            self._jobs.append(job)
-            if self._may_push():
-                self._changed.notify_all()
+            if self._jobs or self._out or job.lazy:
+                self._jobs.append(job)
+                if self._may_push():
+                    self._changed.notify_all()
+                return
+            # Nothing is before it: this thread sends it, which saves the way over the feeder.
+            taken, _ = job.take(min(self._free(), _BATCH))
+            if not job.exhausted:
+                self._jobs.append(job)
+            messages = self._register([(job, chunk) for chunk in taken])
+            self._sending += 1
+        mark, sent = publishing.new_id(), False
+        try:
+            publishing.push(self._kind.value, list(messages.values()), mark=mark)
+            sent = True
+        except BrokerUnavailable:
+            pass  # the feeder tries again, and has more patience
+        finally:
+            with self._lock:
+                self._sending -= 1
+                if not sent:
+                    self._unsent.append((mark, messages))
+                if self._step() != "wait":
+                    self._changed.notify_all()
 
     def _wake(self) -> None:
         with self._lock:
@@ -302,9 +328,11 @@ class Pool:
 
     def _step(self) -> str:
         """What the feeder should do now: push, wait, or end."""
-        if self._may_push():
+        if self._unsent or self._may_push():
             return "push"
-        if self._state == _TERMINATE or (self._state == _CLOSE and not self._jobs):
+        if self._state == _TERMINATE:
+            return "end"
+        if self._state == _CLOSE and not self._jobs and not self._sending:
             return "end"
         return "wait"
 
@@ -326,6 +354,9 @@ class Pool:
 
     def _send_some(self) -> None:
         """Push as many chunks as there are free places."""
+        if self._unsent:
+            self._push(*self._unsent.popleft())
+            return
         with self._lock:
             places = min(self._free(), _BATCH)
             waiting = list(itertools.islice(filter(self._room, self._jobs), places))
@@ -344,17 +375,17 @@ class Pool:
             for job, _ in ended:
                 with contextlib.suppress(ValueError):  # the pool was terminated meanwhile
                     self._jobs.remove(job)
-        self._push(batch)
+            messages = self._register(batch)
+        self._push(publishing.new_id(), messages)
         for job, error in ended:
             if error is not None:
                 job.result._fail(error, at=job.taken)
             else:
                 job.result._complete(job.taken)
 
-    def _push(self, batch: list[tuple[Job, Chunk]]) -> None:
-        messages = self._register(batch)
+    def _push(self, mark: str, messages: dict[str, bytes]) -> None:
         try:
-            self._push_patiently(messages)
+            self._push_patiently(mark, messages)
         except Exception as error:
             # Whatever went wrong, whoever waits for these chunks is told.
             for call_id in messages:
@@ -380,11 +411,11 @@ class Pool:
                 messages[call_id] = message
         return messages
 
-    def _push_patiently(self, messages: dict[str, bytes]) -> None:
+    def _push_patiently(self, mark: str, messages: dict[str, bytes]) -> None:
         """Put the messages on the queue; while Redis is away, try again."""
         absence = Absence(current())
-        mark = publishing.new_id()
-        while True:
+        # As long as somebody waits for them.
+        while any(call_id in self._out for call_id in messages):
             try:
                 publishing.push(self._kind.value, list(messages.values()), mark=mark)
                 return
@@ -394,8 +425,6 @@ class Pool:
                 if (gone := absence.note(error)) is not None:
                     raise gone from error
             with self._changed:
-                if not any(call_id in self._out for call_id in messages):
-                    return  # nobody waits for them any more
                 self._changed.wait(_PAUSE_S)
 
     def _withdraw(self, call_id: str, message: bytes) -> bool:

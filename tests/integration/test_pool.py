@@ -16,9 +16,16 @@ from pathlib import Path
 import pytest
 
 from examples import s2_pool
-from shared import results
+from shared import publishing, results
 from shared.calls import Mode
-from shared.errors import MessageTooLarge, NotAllowed, NotPortable, TaskWithdrawn, WorkerLost
+from shared.errors import (
+    BrokerUnavailable,
+    MessageTooLarge,
+    NotAllowed,
+    NotPortable,
+    TaskWithdrawn,
+    WorkerLost,
+)
 from shared.multiprocessing import Pool, chunks
 from shared.pools import PoolKind
 from shared.store import store
@@ -652,8 +659,9 @@ def test_only_a_pool_of_default_size_has_more_on_their_way_than_run(stack, size)
         while not waiting[-1].ready():
             most = max(most, len(pool._out))
             waiting[-1].wait(0.001)
+        values = [result.get(LONG_S) for result in waiting]
 
-    assert [result.get(0) for result in waiting] == [2 * n for n in range(2_000)]
+    assert values == [2 * n for n in range(2_000)]
     assert most <= 3 if size else most > 2 * pool._processes
 
 
@@ -695,6 +703,77 @@ def test_the_tutorials_twenty_tasks_take_four_rounds_of_a_second(kind):
     assert [count for count, _ in collected] == list(range(20))
     assert {type(pair) for pair in collected} == {tuple}
     assert len({pid for _, pid in collected}) <= (8 if kind is PoolKind.PREFORK else 1)
+
+
+# Who sends.
+
+
+@pytest.fixture
+def pushes(stack, monkeypatch):
+    """The threads that push, in turn; what `trouble` holds they raise, after the push or before."""
+    push, threads, trouble = publishing.push, [], []
+
+    def spy(*args, **options):
+        threads.append(threading.current_thread().name)
+        when, error = trouble.pop() if trouble else ("never", None)
+        if when == "before":
+            raise error
+        pushed = push(*args, **options)
+        if when == "after":
+            raise error
+        return pushed
+
+    monkeypatch.setattr(publishing, "push", spy)
+    return threads, trouble
+
+
+def test_a_call_that_nothing_is_before_goes_out_from_its_callers_thread(pushes):
+    threads, _ = pushes
+    with Pool(2, kind=PoolKind.THREADS) as pool:
+        first, second = pool.apply_async(f.slow, (0.2,)), pool.apply_async(f.slow, (0,))
+        second.get(LONG_S)
+        first.get(LONG_S)
+        pool.map(f.double, [1, 2, 3, 4], 1)
+
+    me = threading.current_thread().name
+    assert threads[:3] == [me, "pool-feeder", me]
+    assert set(threads[3:]) == {"pool-feeder"}
+
+
+def test_calls_run_in_the_order_in_which_they_were_made(open_any, tmp_path):
+    file = tmp_path / "lines"
+    pool = open_any(1)
+
+    for number in range(50):
+        result = pool.apply_async(f.append, (str(file), number))
+    result.get(LONG_S)
+
+    assert file.read_text().split() == [str(number) for number in range(50)]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_call_whose_push_failed_is_sent_by_the_feeder_and_runs_once(pushes, tmp_path, when):
+    file = tmp_path / "lines"
+    threads, trouble = pushes
+    with Pool(1, kind=PoolKind.THREADS) as pool:
+        trouble.append((when, BrokerUnavailable("127.0.0.1:1", "a test")))
+        # It still runs when the feeder sends it again.
+        pool.apply_async(f.append_twice, (str(file), 0.3)).get(LONG_S)
+
+    assert threads == [threading.current_thread().name, "pool-feeder"]
+    assert file.read_text().split() == ["began", "ended"]
+
+
+def test_a_call_whose_push_was_interrupted_keeps_no_place(pushes):
+    _, trouble = pushes
+    with Pool(1, kind=PoolKind.THREADS) as pool:
+        trouble.append(("before", KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            pool.apply_async(f.double, (1,))
+
+        assert pool.apply_async(f.double, (2,)).get(LONG_S) == 4
+        pool.close()
+        in_time(pool.join)
 
 
 # Initializers, coroutines, pools inside tasks.
