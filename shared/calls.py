@@ -9,16 +9,15 @@ import asyncio
 import base64
 import contextlib
 import functools
-import inspect
 import reprlib
 import signal
 import sys
 import threading
+import time
 import types
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import signals
 from kombu.serialization import loads as deserialize
@@ -41,8 +40,7 @@ class Mode(StrEnum):
     STARMAP = "starmap"  # a tuple of arguments
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one item: its value, or its error and the remote traceback."""
 
     ok: bool
@@ -60,6 +58,39 @@ class Outcome:
         """The error, the remote traceback as its cause."""
         error: BaseException = self.value
         return exceptions.with_traceback(error, self.traceback) if self.traceback else error
+
+
+class Outcomes:
+    """What became of a chunk's items, in their order; one that failed may be the last.
+
+    The values lie side by side, an error where one failed: most chunks have none, and need no
+    object for each item.
+    """
+
+    def __init__(
+        self, values: list[Any], failed: dict[int, Outcome] | None = None, seconds: float = 0.0
+    ) -> None:
+        self.values = values
+        self.failed = failed or {}
+        self.seconds = seconds  # that they took to run
+        self.size_bytes = 0  # on the way back
+
+    @classmethod
+    def of(cls, *outcomes: Outcome) -> "Outcomes":
+        """These."""
+        failed = {index: one for index, one in enumerate(outcomes) if not one.ok}
+        return cls([one.value for one in outcomes], failed)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __iter__(self) -> Iterator[Outcome]:
+        for index, value in enumerate(self.values):
+            yield self.failed.get(index) or Outcome(True, value)
+
+    def __getitem__(self, index: int) -> Outcome:
+        value = self.values[index]
+        return self.failed.get(index % len(self.values)) or Outcome(True, value)
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -123,9 +154,16 @@ def arguments_repr(mode: Mode, items: list[Any]) -> tuple[str, str]:
     return f"({len(items)} items: {_short(items[0])} … {_short(items[-1])})", "{}"
 
 
-def decode_outcomes(payload: bytes) -> list[Outcome]:
-    """The outcomes of a chunk, in the order of its items."""
-    return [Outcome(*parts) for parts in codec.loads(payload)]
+def decode_outcomes(payload: bytes) -> Outcomes:
+    """The outcomes of a chunk."""
+    values, failed, seconds = codec.loads(payload)
+    outcomes = Outcomes(
+        values,
+        {index: Outcome(False, values[index], *parts) for index, parts in failed.items()},
+        seconds,
+    )
+    outcomes.size_bytes = len(payload)
+    return outcomes
 
 
 @app.task(
@@ -184,39 +222,46 @@ def _answer(
             raise error
         # SystemExit and its like would end the worker: they have gone to the caller.
         raise exceptions.stand_in(type(error).__name__, str(error))
-    values = [outcome.value for outcome in outcomes]
+    values = outcomes.values
     return values[0] if len(values) == 1 else values
 
 
-def _run(payload: bytes, options: dict[str, Any]) -> tuple[list[Outcome], BaseException | None]:
-    outcomes: list[Outcome] = []
-    first: BaseException | None = None
+def _run(payload: bytes, options: dict[str, Any]) -> tuple[Outcomes, BaseException | None]:
     try:
         if options.get("script"):
             imports.follow(options["script"])
         _, function, module, mark, mode, items = codec.loads(payload)
         references.check_fingerprint(module, mark)
     except Exception as error:
-        return [Outcome(False, error)], error
+        return Outcomes.of(Outcome(False, error)), error
     try:
         if options.get("setup"):
             context.set_up(*codec.loads(options["setup"]))
     except Exception as error:
-        return [Outcome(False, error, exceptions.describe(error), broken=True)], error
-    for args, kwargs in _arguments(Mode(mode), items):
+        broken = Outcome(False, error, exceptions.describe(error), broken=True)
+        return Outcomes.of(broken), error
+    call, left = _spread(function, mode), iter(items)
+    values: list[Any] = []
+    failed: dict[int, Outcome] = {}
+    began = time.perf_counter()
+    while True:
         try:
-            value = function(*args, **kwargs)
-            if inspect.iscoroutine(value):
-                value = _await(value)
-            outcomes.append(Outcome(True, value))
+            for item in left:
+                value = call(item)
+                if isinstance(value, types.CoroutineType):
+                    value = _await(value)
+                values.append(value)
+            break
         except BaseException as error:
             if _is_the_end(error) and not options.get("process"):
                 raise  # the worker ends this call, and reports it
-            outcomes.append(Outcome(False, error, exceptions.describe(error)))
-            first = first or error
+            failed[len(values)] = Outcome(False, error, exceptions.describe(error))
+            values.append(error)
             if not options.get("go_on"):
                 break
-    return outcomes, first
+    first = next(iter(failed.values()), None)
+    outcomes = Outcomes(values, failed, time.perf_counter() - began)
+    return outcomes, first.value if first else None
 
 
 def _is_the_end(error: BaseException) -> bool:
@@ -238,9 +283,7 @@ def _await(coroutine: Any) -> Any:
     return asyncio.run(coroutine)
 
 
-def _run_process(
-    payload: bytes, options: dict[str, Any]
-) -> tuple[list[Outcome], BaseException | None]:
+def _run_process(payload: bytes, options: dict[str, Any]) -> tuple[Outcomes, BaseException | None]:
     """The exit code that the standard library would give, errors printed as it prints them."""
     # A process may put files of its own there; the next task must not print into them.
     streams = sys.stdout, sys.stderr
@@ -264,10 +307,10 @@ def _join_threads() -> None:
 
 
 def _exit_code(
-    outcomes: list[Outcome], error: BaseException | None, options: dict[str, Any]
-) -> tuple[list[Outcome], BaseException | None]:
+    outcomes: Outcomes, error: BaseException | None, options: dict[str, Any]
+) -> tuple[Outcomes, BaseException | None]:
     if error is None:
-        return [Outcome(True, 0)], None
+        return Outcomes([0]), None
     code = 1
     if type(error).__name__ == "GreenletExit":
         code = -signal.SIGTERM
@@ -280,43 +323,45 @@ def _exit_code(
     else:
         trace = outcomes[-1].traceback or exceptions.describe(error)
         print(f"Process {options['process']['name']}:\n{trace}", end="", file=sys.stderr)
-    return [Outcome(True, code)], error if code else None
+    return Outcomes([code]), error if code else None
 
 
-def _arguments(mode: Mode, items: Iterable[Any]) -> Iterable[tuple[Any, Any]]:
-    if mode is Mode.APPLY:
-        return ((args, kwargs) for args, kwargs in items)
-    if mode is Mode.MAP:
-        return (((item,), {}) for item in items)
-    return ((tuple(item), {}) for item in items)
+def _spread(function: Callable[..., Any], mode: str) -> Callable[[Any], Any]:
+    """What takes an item, and calls the function with it as the mode has it."""
+    if mode == Mode.MAP:
+        return function
+    if mode == Mode.STARMAP:
+        return lambda item: function(*item)
+    return lambda item: function(*item[0], **item[1])
 
 
-def _encode_outcomes(outcomes: list[Outcome]) -> bytes:
+def _encode_outcomes(outcomes: Outcomes) -> bytes:
     try:
-        return codec.dumps([_parts(outcome) for outcome in outcomes], what="the result")
+        return _encode(outcomes)
     except Exception:
         # One of them cannot travel: find out which, the others keep their values.
         try:
-            return codec.dumps([_portable(outcome) for outcome in outcomes], what="the result")
+            return _encode(Outcomes.of(*map(_portable, outcomes)))
         except Exception as refusal:
             # Together they are too much: the caller must hear at least that.
-            return codec.dumps([_parts(Outcome(False, refusal))])
+            return _encode(Outcomes.of(Outcome(False, refusal)))
 
 
-def _parts(outcome: Outcome) -> list[Any]:
-    return [outcome.ok, outcome.value, outcome.traceback, outcome.broken]
+def _encode(outcomes: Outcomes) -> bytes:
+    failed = {index: [one.traceback, one.broken] for index, one in outcomes.failed.items()}
+    return codec.dumps([outcomes.values, failed, outcomes.seconds], what="the result")
 
 
-def _portable(outcome: Outcome) -> list[Any]:
+def _portable(outcome: Outcome) -> Outcome:
     try:
         codec.dumps(outcome.value, what="the result")
     except Exception as refusal:
         if outcome.ok:
-            return _parts(Outcome(False, refusal))
+            return Outcome(False, refusal)
         name = f"{type(outcome.value).__module__}.{type(outcome.value).__qualname__}"
         error = exceptions.stand_in(name, str(outcome.value))
-        return _parts(Outcome(False, error, outcome.traceback, outcome.broken))
-    return _parts(outcome)
+        return Outcome(False, error, outcome.traceback, outcome.broken)
+    return outcome
 
 
 @signals.task_failure.connect(weak=False)
@@ -346,7 +391,7 @@ def _report_revoked(
 
 
 def _answer_error(task_id: str, args: Any, error: Exception) -> None:
-    results.answer(args[1], task_id, codec.dumps([_parts(Outcome(False, error))]))
+    results.answer(args[1], task_id, _encode(Outcomes.of(Outcome(False, error))))
 
 
 def report_dead(message: dict[str, Any], reason: str) -> None:

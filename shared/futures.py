@@ -28,7 +28,7 @@ from concurrent.futures.process import BrokenProcessPool
 from concurrent.futures.thread import BrokenThreadPool
 from typing import Any
 
-from shared.calls import Mode, Outcome
+from shared.calls import Mode, Outcomes
 from shared.multiprocessing import chunks
 from shared.multiprocessing import pool as pools
 from shared.multiprocessing.awaitables import ALL
@@ -191,7 +191,7 @@ class ClusterExecutor(Executor):
         fn: Callable[..., Any],
         mode: Mode,
         items: list[Any],
-        value: Callable[[list[Outcome]], Any],
+        value: Callable[[Outcomes], Any],
     ) -> ClusterFuture:
         if self._pool._broken is not None:
             raise self._broken_error(str(self._pool._broken)) from self._pool._broken
@@ -200,7 +200,7 @@ class ClusterExecutor(Executor):
         future = ClusterFuture(self._pool)
         result = _FutureResult(future, value, self._broken_error)
         chunk = chunks.Chunk(0, len(items), *chunks.encode(fn, mode, items))
-        self._pool._add(chunks.Job([chunk], result, chunk.function))
+        self._pool._add(chunks.Job.of(chunk, result))
         return future
 
 
@@ -264,7 +264,7 @@ class _FutureResult:
     def __init__(
         self,
         future: ClusterFuture,
-        value: Callable[[list[Outcome]], Any],
+        value: Callable[[Outcomes], Any],
         broken_error: type[Exception],
     ) -> None:
         self.future = future
@@ -274,7 +274,7 @@ class _FutureResult:
     def _starting(self, call_id: str, message: bytes) -> bool:
         return self.future._starting(call_id, message)
 
-    def _receive(self, first: int, items: int, outcomes: list[Outcome]) -> None:
+    def _receive(self, first: int, items: int, outcomes: Outcomes) -> None:
         try:
             if outcomes[0].broken:
                 cause = outcomes[0].error()
@@ -302,9 +302,9 @@ class _FutureResult:
         pass
 
 
-def _first(outcomes: list[Outcome]) -> Any:
-    return outcomes[0].value
+def _first(outcomes: Outcomes) -> Any:
+    return outcomes.values[0]
 
 
-def _all(outcomes: list[Outcome]) -> list[Any]:
-    return [outcome.value for outcome in outcomes]
+def _all(outcomes: Outcomes) -> list[Any]:
+    return outcomes.values

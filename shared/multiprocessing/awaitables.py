@@ -10,9 +10,10 @@ from collections.abc import Callable, Generator, Iterator
 from multiprocessing import TimeoutError as PoolTimeoutError
 from typing import TYPE_CHECKING, Any
 
-from shared.calls import Outcome
+from shared.calls import Outcome, Outcomes
 
 if TYPE_CHECKING:
+    from shared.multiprocessing.chunks import Sizes
     from shared.multiprocessing.pool import Pool
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ class AsyncResult:
     def _starting(self, call_id: str, message: bytes) -> bool:
         return True
 
-    def _receive(self, first: int, items: int, outcomes: list[Outcome]) -> None:
+    def _receive(self, first: int, items: int, outcomes: Outcomes) -> None:
         self._set(outcomes[0])
 
     def _fail(self, error: BaseException, at: int = 0) -> None:
@@ -125,30 +126,36 @@ class MapResult(AsyncResult):
         self,
         pool: "Pool",
         length: int,
-        chunks: int,
+        sizes: "Sizes",
         callback: Callback,
         error_callback: Callback,
     ) -> None:
         super().__init__(pool, callback, error_callback)
         self._values: list[Any] = [None] * length
-        self._chunks_left = chunks
+        self._sizes = sizes
+        self._left = length
         self._first_error: Outcome | None = None
-        if not chunks:
+        if not length:
             # As in the standard library, an empty map is ready at once and calls nothing back.
             self._outcome = Outcome(True, [])
             self._done = True
 
-    def _receive(self, first: int, items: int, outcomes: list[Outcome]) -> None:
+    def _receive(self, first: int, items: int, outcomes: Outcomes) -> None:
+        self._sizes.note(outcomes)
         with self._lock:
-            for index, outcome in enumerate(outcomes, start=first):
-                if outcome.ok:
-                    self._values[index] = outcome.value
-                elif self._first_error is None:
-                    self._first_error = outcome
-            self._chunks_left -= 1
-            ready = self._chunks_left == 0
+            self._values[first : first + len(outcomes)] = outcomes.values
+            if self._first_error is None:
+                self._first_error = next(iter(outcomes.failed.values()), None)
+            self._left -= items
+            ready = self._left == 0
         if ready:
             self._set(self._first_error or Outcome(True, self._values))
+
+    def _took(self, chunks: int) -> None:
+        self._sizes.sent += chunks
+
+    def _room(self) -> int:
+        return self._sizes.room()
 
 
 class IMapIterator:
@@ -200,18 +207,17 @@ class IMapIterator:
     def _starting(self, call_id: str, message: bytes) -> bool:
         return True
 
-    def _receive(self, first: int, items: int, outcomes: list[Outcome]) -> None:
+    def _receive(self, first: int, items: int, outcomes: Outcomes) -> None:
         # An error of the whole chunk (its worker lost, Redis away) stands for each item.
-        if len(outcomes) < items:
-            outcomes = outcomes + [outcomes[-1]] * (items - len(outcomes))
+        each = [*outcomes, *[outcomes[-1]] * (items - len(outcomes))]
         with self._changed:
             if self._withdrawn:
                 return
-            self._arrived += len(outcomes)
+            self._arrived += items
             if not self._ordered:
-                self._append(outcomes)
+                self._append(each)
             else:
-                self._early[first] = outcomes
+                self._early[first] = each
                 while self._next_index in self._early:
                     ready = self._early.pop(self._next_index)
                     self._next_index += len(ready)

@@ -1,13 +1,15 @@
 """What a pool sends: items in chunks, each chunk one call, and how many are on their way."""
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from shared import calls
-from shared.calls import Mode
-from shared.multiprocessing.awaitables import AsyncResult, IMapIterator
+from shared.calls import Mode, Outcomes
+from shared.errors import MessageTooLarge
+from shared.multiprocessing.awaitables import ALL, AsyncResult, IMapIterator
 
 
 class Chunk:
@@ -31,19 +33,30 @@ class Job:
 
     def __init__(
         self,
-        chunks: list[Chunk] | Iterator[Chunk],
+        chunks: Iterator[Chunk],
         result: AsyncResult | IMapIterator | Any,
         function: str,
         *,
-        lazy: bool = False,
+        total: int | None = None,
+        encoded: bool = False,
     ) -> None:
-        self._left = None if isinstance(chunks, Iterator) else len(chunks)
-        self._chunks = iter(chunks)
+        self._chunks = chunks
+        self._total = total
         self.result = result
         self.function = function
-        self.lazy = lazy  # `imap`: goes on after an error, its iterable read as results are
+        self.encoded = encoded  # else the caller's own code may run for each chunk
         self.exhausted = False
         self.taken = 0  # items
+
+    @classmethod
+    def of(cls, chunk: Chunk, result: Any) -> "Job":
+        """A job of one chunk."""
+        return cls(iter([chunk]), result, chunk.function, total=chunk.items, encoded=True)
+
+    @property
+    def lazy(self) -> bool:
+        """Of `imap`: goes on after an error, and its iterable is read as results are."""
+        return self._total is None
 
     def take(self, at_most: int) -> tuple[list[Chunk], Exception | None]:
         """The next chunks, and the error if the caller's iterable raised one."""
@@ -54,18 +67,15 @@ class Job:
                 chunks.append(chunk)
         except Exception as error:
             self.exhausted = True
-            return self._count(chunks), error
-        if self._left is None:
-            self.exhausted = len(chunks) < at_most
-        else:
-            self._left -= len(chunks)
-            self.exhausted = self._left == 0
-        return self._count(chunks), None
+            self._count(chunks)
+            return chunks, error
+        self._count(chunks)
+        self.exhausted = len(chunks) < at_most if self.lazy else self.taken == self._total
+        return chunks, None
 
-    def _count(self, chunks: list[Chunk]) -> list[Chunk]:
+    def _count(self, chunks: list[Chunk]) -> None:
         self.taken += sum(chunk.items for chunk in chunks)
         self.result._took(len(chunks))
-        return chunks
 
 
 _WINDOW_S = 0.1
@@ -102,7 +112,62 @@ class Pace:
             self._since = now
 
 
+# A chunk's own cost is about a millisecond of a processor: it is to last ten times that, and
+# no longer than ten times that again.
+_LEAST_S, _MOST_S = 0.01, 0.1
+_MOST_BYTES = 1_000_000
+_MOST_PROBED = 32
+
+
+class Sizes:
+    """How many items of a `map` go in each of its chunks.
+
+    What `chunksize` says; without it, first a few to each place, to see how long they take.
+    Then as many as run for a tenth of a second, fewer near the end, so that nobody waits for
+    the last ones alone, but not so few that sending them costs more than they do.
+    """
+
+    def __init__(self, total: int, places: int, chunksize: int | None) -> None:
+        self.sent = 0  # chunks
+        self.given = chunksize
+        self._places = places
+        self._total = total
+        self._item_s = self._item_bytes = 0.0
+        self._answered = False
+
+    def next(self, left: int) -> int:
+        """How many items, of those that are left."""
+        if self.given is not None:
+            return self.given
+        if not self._answered:
+            return min(math.ceil(self._total / (64 * self._places)), _MOST_PROBED)
+        share = math.ceil(left / (2 * self._places))
+        least = _LEAST_S / self._item_s if self._item_s else left
+        most = min(
+            10 * least,
+            _MOST_BYTES / self._item_bytes if self._item_bytes else left,
+            math.ceil(self._total / 4),
+        )
+        return max(1, int(min(max(share, least), most)))
+
+    def note(self, outcomes: Outcomes) -> None:
+        """Learn from a chunk that came back."""
+        if outcomes.seconds:  # not those of a call that never ran
+            # The latest counts as much as all before it.
+            item_s = outcomes.seconds / len(outcomes)
+            self._item_s = (self._item_s + item_s) / 2 if self._item_s else item_s
+        self._item_bytes = max(self._item_bytes, outcomes.size_bytes / len(outcomes))
+        self._answered = True
+
+    def room(self) -> int:
+        """How many chunks may be sent."""
+        if self.given is not None or self._answered:
+            return ALL
+        return self._places - self.sent
+
+
 def cut(func: Callable[..., Any], mode: Mode, items: Iterable[Any], size: int) -> Iterator[Chunk]:
+    """The chunks of an iterable, of one size."""
     iterator = iter(items)
     first = 0
     while batch := list(itertools.islice(iterator, size)):
@@ -110,6 +175,25 @@ def cut(func: Callable[..., Any], mode: Mode, items: Iterable[Any], size: int) -
         first += len(batch)
 
 
+def cut_list(
+    func: Callable[..., Any], mode: Mode, items: list[Any], sizes: Sizes
+) -> Iterator[Chunk]:
+    """The chunks of a list, each made when it is sent."""
+    first, most = 0, len(items)
+    while first < len(items):
+        batch = items[first : first + min(sizes.next(len(items) - first), most)]
+        try:
+            encoded = encode(func, mode, batch)
+        except MessageTooLarge:
+            if sizes.given or len(batch) == 1:
+                raise
+            most = len(batch) // 2
+            continue
+        yield Chunk(first, len(batch), *encoded)
+        first += len(batch)
+
+
 def encode(func: Callable[..., Any], mode: Mode, items: list[Any]) -> tuple[str, bytes, str, str]:
+    """What a chunk of these items holds."""
     name, payload = calls.encode_call(func, mode, items)
     return name, payload, *calls.arguments_repr(mode, items)

@@ -31,7 +31,7 @@ from typing import Any, Self
 
 from shared import calls, codec, context, presence, publishing, results
 from shared.app import app
-from shared.calls import Mode, Outcome
+from shared.calls import Mode, Outcome, Outcomes
 from shared.errors import BrokerGone, BrokerRefused, BrokerUnavailable, TaskWithdrawn
 from shared.multiprocessing import chunks
 from shared.multiprocessing.awaitables import (
@@ -190,7 +190,7 @@ class Pool:
         item = [list(args), dict(kwds or {})]
         chunk = Chunk(0, 1, *chunks.encode(func, Mode.APPLY, [item]))
         result = AsyncResult(self, callback, error_callback)
-        self._add(Job([chunk], result, chunk.function))
+        self._add(Job.of(chunk, result))
         return result
 
     def map_async(
@@ -269,15 +269,14 @@ class Pool:
     ) -> MapResult:
         self._check_running()
         items = list(iterable)
-        if chunksize is None:
-            chunksize, extra = divmod(len(items), self._processes * 4)
-            chunksize += bool(extra)
-        if items and chunksize < 1:
+        if items and chunksize is not None and chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
-        cut = list(chunks.cut(func, mode, items, max(chunksize, 1)))
-        result = MapResult(self, len(items), len(cut), callback, error_callback)
-        if cut:
-            self._add(Job(cut, result, cut[0].function))
+        name, _ = calls.encode_call(func, mode, [])  # refuse a lambda here, not in the feeder
+        sizes = chunks.Sizes(len(items), self._processes, chunksize)
+        result = MapResult(self, len(items), sizes, callback, error_callback)
+        if items:
+            cut = chunks.cut_list(func, mode, items, sizes)
+            self._add(Job(cut, result, name, total=len(items)))
         return result
 
     def _imap(
@@ -291,13 +290,13 @@ class Pool:
         ahead = 2 * self._processes
         result = IMapIterator(self, ahead, ordered=ordered)
         cut = chunks.cut(func, Mode.MAP, iterable, chunksize)
-        self._add(Job(cut, result, name, lazy=True))
+        self._add(Job(cut, result, name))
         return result
 
     def _add(self, job: Job) -> None:
         with self._lock:
             self._check_running()
-            if self._jobs or self._out or job.lazy:
+            if self._jobs or self._out or not job.encoded:
                 self._jobs.append(job)
                 if self._may_push():
                     self._changed.notify_all()
@@ -350,7 +349,7 @@ class Pool:
 
     def _room(self, job: Job) -> int:
         # A closed pool finishes what it accepted, read or not: `join` waits for it.
-        return ALL if self._state == _CLOSE else job.result._room()
+        return ALL if self._state == _CLOSE and job.lazy else job.result._room()
 
     def _send_some(self) -> None:
         """Push as many chunks as there are free places."""
@@ -471,7 +470,8 @@ class Pool:
         finally:
             with self._changed:
                 self._arriving -= 1
-                if self._state != _RUN:  # `join` may wait
+                # `join` may wait, or a job whose result takes more now.
+                if self._state != _RUN or self._may_push():
                     self._changed.notify_all()
 
     def _hand_over(self, job: Job, first: int, items: int, reply: bytes | Exception) -> None:
@@ -480,7 +480,7 @@ class Pool:
                 raise reply
             outcomes = calls.decode_outcomes(reply)
         except Exception as error:
-            outcomes = [Outcome(False, error)]
+            outcomes = Outcomes.of(Outcome(False, error))
         if outcomes[0].broken:
             # Its initializer failed, and would fail again: nothing of this pool can run.
             with self._changed:

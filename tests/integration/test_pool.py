@@ -705,6 +705,60 @@ def test_the_tutorials_twenty_tasks_take_four_rounds_of_a_second(kind):
     assert len({pid for _, pid in collected}) <= (8 if kind is PoolKind.PREFORK else 1)
 
 
+# How many items go together.
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """The items of each chunk, in the order in which they are sent."""
+    encode, sizes = chunks.encode, []
+
+    def spy(function, mode, items):
+        sizes.append(len(items))
+        return encode(function, mode, items)
+
+    monkeypatch.setattr(chunks, "encode", spy)
+    return sizes
+
+
+@pytest.mark.parametrize("end", ["get", "close"])
+def test_a_map_sends_short_calls_by_the_thousand(open_ours, sizes, end):
+    pool = open_ours(4)
+    result = pool.map_async(f.double, range(20_000))
+    if end == "close":
+        pool.close()
+
+    values = result.get(LONG_S)
+
+    assert values == [2 * number for number in range(20_000)]
+    assert sum(sizes) == 20_000
+    assert max(sizes) > 1_000
+
+
+def test_a_map_sends_long_calls_one_by_one(open_ours, sizes):
+    values = open_ours(4).map(f.slow, [0.15] * 16)
+
+    assert values == [0.15] * 16
+    assert sizes == [1] * 16
+
+
+def test_a_map_sends_as_many_together_as_its_caller_says(open_ours, sizes):
+    open_ours(4).map(f.double, range(20), 6)
+
+    assert sizes == [6, 6, 6, 2]
+
+
+def test_an_item_that_cannot_travel_is_the_error_of_a_map(open_any):
+    pool, told = open_any(), []
+
+    result = pool.map_async(f.same, [1, lambda: 1, 2], 1, error_callback=told.append)
+
+    with pytest.raises(Exception, match="lambda"):
+        result.get(LONG_S)
+    assert len(told) == 1
+    assert pool.map_async(f.double, [2]).get(LONG_S) == [4]
+
+
 # Who sends.
 
 
@@ -733,6 +787,7 @@ def test_a_call_that_nothing_is_before_goes_out_from_its_callers_thread(pushes):
         first, second = pool.apply_async(f.slow, (0.2,)), pool.apply_async(f.slow, (0,))
         second.get(LONG_S)
         first.get(LONG_S)
+        pool.apply(f.double, (1,))
         pool.map(f.double, [1, 2, 3, 4], 1)
 
     me = threading.current_thread().name
@@ -1028,7 +1083,7 @@ def test_a_message_on_the_queue_holds_no_code_and_no_password(stack):
 
 def job_and_chunk():
     chunk = chunks.Chunk(0, 1, *chunks.encode(f.double, Mode.MAP, [1]))
-    return chunks.Job([chunk], None, chunk.function), chunk
+    return chunks.Job.of(chunk, None), chunk
 
 
 @pytest.fixture

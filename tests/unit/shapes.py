@@ -18,6 +18,12 @@ def double(number):
     return 2 * number
 
 
+def halve_even(number):
+    if number % 2:
+        raise ValueError(f"{number} is odd")
+    return number // 2
+
+
 def make_closure():
     factor = 3
 

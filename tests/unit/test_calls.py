@@ -5,7 +5,7 @@ import functools
 import pytest
 
 from shared import calls, codec
-from shared.calls import Mode, Outcome
+from shared.calls import Mode, Outcome, Outcomes
 from shared.errors import MessageTooLarge, NotAllowed, NotPortable
 from tests.unit import shapes
 
@@ -106,7 +106,7 @@ def test_arguments_that_are_too_large_are_refused_by_the_functions_name(monkeypa
 
 
 def encoded(*outcomes):
-    return calls.decode_outcomes(calls._encode_outcomes(list(outcomes)))
+    return calls.decode_outcomes(calls._encode_outcomes(Outcomes.of(*outcomes)))
 
 
 def test_outcomes_come_back_in_their_order_with_value_error_and_traceback():
@@ -116,6 +116,43 @@ def test_outcomes_come_back_in_their_order_with_value_error_and_traceback():
     with pytest.raises(KeyError) as raised:
         came[1].result()
     assert "remote lines" in str(raised.value.__cause__)
+
+
+def test_an_error_that_was_returned_is_a_value():
+    came = encoded(Outcome(True, KeyError("k")), Outcome(False, KeyError("k")))
+
+    assert [outcome.ok for outcome in came] == [True, False]
+    assert came[-1] == came[1]
+
+
+def test_outcomes_take_little_more_room_than_their_values():
+    payload = calls._encode_outcomes(Outcomes(list(range(100))))
+
+    assert len(payload) < 120
+
+
+@pytest.mark.parametrize(("go_on", "count"), [(True, 4), (False, 2)])
+def test_a_chunk_goes_on_after_an_error_where_that_is_wanted(go_on, count):
+    _, payload = calls.encode_call(shapes.halve_even, Mode.MAP, [2, 3, 4, 5])
+
+    outcomes, first = calls._run(payload, {"go_on": go_on})
+
+    assert [outcome.ok for outcome in outcomes] == [True, False, True, False][:count]
+    assert outcomes.values[0] == 1
+    assert first is outcomes.values[1]
+    assert "in halve_even" in outcomes[1].traceback
+    assert outcomes.seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "item"), [(Mode.APPLY, [[2], {}]), (Mode.MAP, 2), (Mode.STARMAP, (2,))]
+)
+def test_an_item_becomes_arguments_as_its_mode_has_it(mode, item):
+    _, payload = calls.encode_call(shapes.double, mode, [item])
+
+    outcomes, first = calls._run(payload, {})
+
+    assert (outcomes.values, first) == ([4], None)
 
 
 def test_one_result_that_cannot_travel_costs_the_others_nothing():

@@ -1,8 +1,11 @@
-"""How many chunks of a pool are on their way at once."""
+"""How many items go in a chunk, and how many chunks are on their way at once."""
 
 import pytest
 
+from shared.calls import Mode, Outcome, Outcomes
+from shared.errors import MessageTooLarge
 from shared.multiprocessing import chunks
+from tests.unit import shapes
 
 
 @pytest.fixture
@@ -57,3 +60,90 @@ def test_there_is_a_bound_however_fast_the_answers_come(clock):
     answer(pace, clock, 50_000, 0.000_01)
 
     assert pace.ahead() == 1_000
+
+
+def answered(count, item_s, item_bytes=1):
+    outcomes = Outcomes([None] * count, seconds=count * item_s)
+    outcomes.size_bytes = count * item_bytes
+    return outcomes
+
+
+def drawn(sizes, total, item_s):
+    """The sizes of all chunks, each answered before the next is made."""
+    left, found = total, []
+    while left:
+        found.append(min(sizes.next(left), left))
+        left -= found[-1]
+        sizes.note(answered(found[-1], item_s))
+    return found
+
+
+@pytest.mark.parametrize("total", [1, 20, 100_000])
+def test_the_first_chunks_are_small_and_no_more_than_there_are_places(total):
+    sizes = chunks.Sizes(total, 4, None)
+
+    assert sizes.next(total) == {1: 1, 20: 1, 100_000: 32}[total]
+    assert sizes.room() == 4
+    sizes.sent += 4
+    assert sizes.room() == 0
+    sizes.note(answered(1, 0.001))
+    assert sizes.room() > 1_000
+
+
+def test_long_calls_go_one_by_one():
+    assert drawn(chunks.Sizes(100, 4, None), 100, 1.0)[2:] == [1] * 98
+
+
+def test_chunks_last_a_tenth_of_a_second_and_shrink_towards_the_end():
+    found = drawn(chunks.Sizes(10_000, 4, None), 10_000, 0.002)
+
+    assert max(found) == 50
+    assert found[1:] == sorted(found[1:], reverse=True)
+    assert found[-2] == 5
+
+
+def test_calls_that_take_next_to_no_time_go_in_four_chunks():
+    assert drawn(chunks.Sizes(20_000, 100, None), 20_000, 1e-7) == [4, 5000, 5000, 5000, 4996]
+
+
+def test_large_results_go_in_chunks_of_a_megabyte():
+    sizes = chunks.Sizes(20_000, 4, None)
+
+    sizes.note(answered(10, 1e-7, item_bytes=100_000))
+
+    assert sizes.next(20_000) == 10
+
+
+def test_a_call_that_was_lost_says_nothing_of_how_long_the_others_take():
+    sizes = chunks.Sizes(100, 4, None)
+    sizes.note(answered(1, 1.0))
+
+    sizes.note(Outcomes.of(Outcome(False, OSError("lost"))))
+
+    assert sizes.next(98) == 1
+
+
+@pytest.mark.parametrize("given", [1, 7, 200])
+def test_what_the_caller_says_is_obeyed(given):
+    sizes = chunks.Sizes(100, 4, given)
+    room = sizes.room()
+    sizes.note(answered(1, 1e-7))
+
+    assert sizes.next(100) == given
+    assert room > 100
+
+
+def test_items_that_are_too_large_together_go_in_smaller_chunks(monkeypatch):
+    monkeypatch.setenv("MESSAGE_LIMIT_BYTES", "2000")
+    chunks.calls.current.cache_clear()
+    items = ["x" * 400] * 20
+    given, free = chunks.Sizes(20, 4, 10), chunks.Sizes(20, 4, None)
+    free.note(answered(1, 1e-7))
+
+    cut = list(chunks.cut_list(shapes.double, Mode.MAP, items, free))
+
+    assert sum(chunk.items for chunk in cut) == 20
+    assert [chunk.first for chunk in cut[:3]] == [0, cut[0].items, 2 * cut[0].items]
+    assert all(len(chunk.payload) <= 2000 for chunk in cut)
+    with pytest.raises(MessageTooLarge):
+        next(chunks.cut_list(shapes.double, Mode.MAP, items, given))
