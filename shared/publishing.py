@@ -25,7 +25,7 @@ from redis.exceptions import NoScriptError
 
 from shared.app import SENT_AT, app
 from shared.settings import current
-from shared.store import foreseen, store
+from shared.store import ask, foreseen, store
 
 # KEYS: the queue's list, a mark for this push. ARGV: the limit (0: none), how many seconds the
 # mark stays, then the messages. Puts as many on the list as fit; returns how many, and whether
@@ -164,8 +164,9 @@ def _push(
     parameters: Any = (2, queue, mark, limit, marked_s, *messages)
     with foreseen():
         try:
-            answer: Any = store().evalsha(_PUSH_SHA, *parameters)
-        except NoScriptError:
+            answer = ask(store(), "EVALSHA", _PUSH_SHA, *parameters)
+        except (NoScriptError, redis.ConnectionError, redis.TimeoutError):
+            # With the script's text, and redis-py's further attempts: the mark allows them.
             answer = store().eval(_PUSH, *parameters)
     return int(answer[0]), bool(answer[1])
 
@@ -204,7 +205,7 @@ class Task(celery.Task):
             shadow = self.shadow_name(args, kwargs, options)
             message = template.render(task_id, args, kwargs, shadow=shadow)
             try:
-                store().lpush(template.queue, message)
+                ask(store(), "LPUSH", template.queue, message)
             except redis.RedisError:
                 pass
             else:

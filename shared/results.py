@@ -25,7 +25,7 @@ from redis import exceptions as redis_exceptions
 from shared import outbox, output, taken
 from shared.errors import BrokerRefused, RepliesLost
 from shared.settings import Settings, current
-from shared.store import REFUSALS, Absence, connect, foreseen, store
+from shared.store import REFUSALS, Absence, ask, connect, foreseen, store
 
 logger = logging.getLogger(__name__)
 
@@ -171,10 +171,7 @@ class Inbox:
                         self._fail_all(RepliesLost(self._settings.reply_lease_s))
                         self._position = self._create()
                     renewed_at = time.monotonic()
-                wait_s = _QUIET_S if self._read_entries else self._block_s
-                answer = self._redis.xread(
-                    {self.name: self._position}, count=_READ_AT_ONCE, block=int(wait_s * 1000)
-                )
+                answer = self._read(_QUIET_S if self._read_entries else self._block_s)
                 absence.end()
                 self._deliver(answer)
                 self._trim(quiet=not answer)
@@ -188,24 +185,27 @@ class Inbox:
                         self._fail_all(gone)
                     time.sleep(_PAUSE_S)
 
-    def _deliver(self, answer: Any) -> None:
-        # RESP3 answers {name: [[entries]]}, RESP2 [[name, entries]].
-        streams = (
-            answer.values() if isinstance(answer, dict) else (item[1] for item in answer or ())
-        )
-        for stream in streams:
-            entries = stream[0] if stream and isinstance(stream[0], list) else stream
-            for position, fields in entries:
-                self._position = position.decode()
-                call_id = fields[b"id"].decode()
-                self._read_entries += 1
-                if b"outcome" in fields:
-                    self._read_bytes += len(fields[b"outcome"])
-                    self._hand_over(call_id, fields[b"outcome"])
-                elif b"news" in fields:
-                    self._pass_on(call_id, fields[b"news"])
-                else:
-                    self._show(call_id, fields)
+    def _read(self, wait_s: float) -> list[Any]:
+        """The next entries: each its position, and its fields and values in turn."""
+        command = ("XREAD", "COUNT", _READ_AT_ONCE, "BLOCK", int(wait_s * 1000))
+        answer = ask(self._redis, *command, "STREAMS", self.name, self._position)
+        # RESP3 answers {name: entries}, RESP2 [[name, entries]].
+        streams = answer.values() if isinstance(answer, dict) else [e for _, e in answer or ()]
+        return [entry for entries in streams for entry in entries]
+
+    def _deliver(self, entries: list[Any]) -> None:
+        for position, parts in entries:
+            self._position = position.decode()
+            fields = dict(zip(parts[::2], parts[1::2], strict=True))
+            call_id = fields[b"id"].decode()
+            self._read_entries += 1
+            if b"outcome" in fields:
+                self._read_bytes += len(fields[b"outcome"])
+                self._hand_over(call_id, fields[b"outcome"])
+            elif b"news" in fields:
+                self._pass_on(call_id, fields[b"news"])
+            else:
+                self._show(call_id, fields)
 
     def _trim(self, *, quiet: bool) -> None:
         if self._read_entries >= (1 if quiet else _TRIM_ENTRIES) or self._read_bytes >= _TRIM_BYTES:

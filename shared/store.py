@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import redis
 from redis import exceptions as redis_exceptions
@@ -72,6 +73,26 @@ def connect(settings: Settings, *, answer_within_s: float | None = None) -> redi
 def store() -> redis.Redis:
     """This process's client, shared by its threads; redis-py reconnects after a fork."""
     return connect(current())
+
+
+def ask(client: redis.Redis, *command: Any) -> Any:
+    """One command's answer, as Redis gives it, at half of what redis-py's own way costs.
+
+    There is one attempt. What can only be done once must not be asked a second time elsewhere.
+    """
+    pool = client.connection_pool
+    connection = pool.get_connection()
+    try:
+        connection.send_command(*command)
+        return connection.read_response()
+    except redis.ResponseError:
+        raise
+    except BaseException:
+        # KeyboardInterrupt too: the answer is still to come, nobody else may read it.
+        connection.disconnect()
+        raise
+    finally:
+        pool.release(connection)
 
 
 @contextmanager

@@ -166,16 +166,17 @@ class Lists:
     def __init__(self, error=None):
         self.pushed, self.error = [], error
 
-    def lpush(self, *pushed):
+    def ask(self, client, command, *pushed):
         if self.error:
             raise self.error
+        assert command == "LPUSH"
         self.pushed.append(pushed)
 
 
 @pytest.fixture
 def lists(monkeypatch):
     lists = Lists()
-    monkeypatch.setattr(publishing, "store", lambda: lists)
+    monkeypatch.setattr(publishing, "ask", lists.ask)
     return lists
 
 
