@@ -136,15 +136,18 @@ def _short(value: Any) -> str:
     return str(saferepr(value, app.amqp.argsrepr_maxsize))
 
 
-def push(queue: str, messages: Sequence[bytes], *, limit: int = 0, mark: str = "") -> int:
+def push(
+    queue: str, messages: Sequence[bytes], *, limit: int = 0, mark: str = "", once: bool = False
+) -> int:
     """Put messages on a queue, in order; how many fitted under the limit (0: all).
 
-    Raises `BrokerUnavailable` when Redis does not answer. Who then pushes again with the same
-    `mark` does not push twice.
+    Raises `BrokerUnavailable` when Redis does not answer, after one attempt with `once`. Who
+    then pushes again with the same `mark` does not push twice.
     """
     if not messages:
         return 0
-    return _push(queue, messages, limit, f"pushed:{mark or new_id()}", _REPEATED_WITHIN_S)[0]
+    mark = f"pushed:{mark or new_id()}"
+    return _push(queue, messages, limit, mark, _REPEATED_WITHIN_S, once=once)[0]
 
 
 def push_once(
@@ -159,13 +162,21 @@ def push_once(
 
 
 def _push(
-    queue: str, messages: Sequence[bytes], limit: int, mark: str, marked_s: int
+    queue: str,
+    messages: Sequence[bytes],
+    limit: int,
+    mark: str,
+    marked_s: int,
+    *,
+    once: bool = False,
 ) -> tuple[int, bool]:
     parameters: Any = (2, queue, mark, limit, marked_s, *messages)
     with foreseen():
         try:
             answer = ask(store(), "EVALSHA", _PUSH_SHA, *parameters)
-        except (NoScriptError, redis.ConnectionError, redis.TimeoutError):
+        except (NoScriptError, redis.ConnectionError, redis.TimeoutError) as error:
+            if once and not isinstance(error, NoScriptError):
+                raise
             # With the script's text, and redis-py's further attempts: the mark allows them.
             answer = store().eval(_PUSH, *parameters)
     return int(answer[0]), bool(answer[1])

@@ -294,6 +294,7 @@ class Pool:
         return result
 
     def _add(self, job: Job) -> None:
+        mark, sent = publishing.new_id(), False
         with self._lock:
             self._check_running()
             if self._jobs or self._out or not job.encoded:
@@ -307,9 +308,8 @@ class Pool:
                 self._jobs.append(job)
             messages = self._register([(job, chunk) for chunk in taken])
             self._sending += 1
-        mark, sent = publishing.new_id(), False
         try:
-            publishing.push(self._kind.value, list(messages.values()), mark=mark)
+            publishing.push(self._kind.value, list(messages.values()), mark=mark, once=True)
             sent = True
         except BrokerUnavailable:
             pass  # the feeder tries again, and has more patience

@@ -5,11 +5,13 @@ import time
 
 import psutil
 import pytest
+import redis
 
 from shared import publishing, results
 from shared.multiprocessing import Pool
 from shared.pools import PoolKind
-from shared.store import store
+from shared.settings import current
+from shared.store import ask, connect, store
 from tests.chaos.bench import wait_until
 from tests.integration import functions as f
 
@@ -105,6 +107,33 @@ def test_a_task_that_did_not_fit_may_be_sent_again(queue):
     assert refused == (False, False)
     assert sent == [(True, False), (True, True)]
     assert store().lrange(queue, 0, -1) == [b"once"]
+
+
+def test_an_interrupted_question_leaves_no_answer_for_the_next(stack, monkeypatch):
+    client = connect(current())
+    ask(client, "PING")
+    connection = client.connection_pool.get_connection()
+    client.connection_pool.release(connection)
+
+    monkeypatch.setattr(connection, "read_response", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        ask(client, "ECHO", "one")
+    monkeypatch.undo()
+
+    assert ask(client, "ECHO", "two") == b"two"
+
+
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_an_error_that_redis_answers_is_raised_and_the_next_answer_is_right(stack):
+    client = connect(current())
+
+    with pytest.raises(redis.ResponseError, match="unknown command"):
+        ask(client, "NO-SUCH-COMMAND")
+
+    assert ask(client, "ECHO", "two") == b"two"
 
 
 def test_a_callback_that_fails_stops_no_other_answers(stack):

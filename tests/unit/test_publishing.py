@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import types
 import uuid
 
 import msgpack
@@ -13,6 +14,7 @@ from kombu import Connection
 
 from shared import calls, publishing
 from shared.app import app
+from shared.errors import BrokerUnavailable
 from shared.pools import PoolKind
 from shared.tasks import CONTRACTS
 from worker import tasks
@@ -268,3 +270,25 @@ def test_wrong_arguments_are_refused_as_celery_does(lists):
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
         tasks.sleep.delay()
     assert not lists.pushed
+
+
+@pytest.fixture
+def away(monkeypatch):
+    """A Redis that does not answer; how many times it was asked."""
+    asked = []
+
+    def refuse(*_):
+        asked.append(1)
+        raise redis.ConnectionError("away")
+
+    monkeypatch.setattr(publishing, "ask", refuse)
+    monkeypatch.setattr(publishing, "store", lambda: types.SimpleNamespace(eval=refuse))
+    return asked
+
+
+@pytest.mark.parametrize(("once", "times"), [(False, 2), (True, 1)])
+def test_a_push_is_tried_once_where_its_caller_tries_again(away, once, times):
+    with pytest.raises(BrokerUnavailable):
+        publishing.push("threads", [b"message"], once=once)
+
+    assert len(away) == times
