@@ -15,9 +15,9 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 from celery import signals
 from kombu.serialization import loads as deserialize
@@ -25,6 +25,7 @@ from kombu.serialization import loads as deserialize
 from shared import codec, context, exceptions, imports, references, results
 from shared.app import app
 from shared.errors import MessageTooLarge, TaskWithdrawn, WorkerLost
+from shared.outcomes import Outcome, Outcomes, encode_outcomes
 from shared.pools import PoolKind
 from shared.settings import current
 
@@ -38,59 +39,6 @@ class Mode(StrEnum):
     APPLY = "apply"  # (args, kwargs)
     MAP = "map"  # one argument
     STARMAP = "starmap"  # a tuple of arguments
-
-
-class Outcome(NamedTuple):
-    """What became of one item: its value, or its error and the remote traceback."""
-
-    ok: bool
-    value: Any
-    traceback: str = ""
-    broken: bool = False  # the pool's initializer failed
-
-    def result(self) -> Any:
-        """The value; raises the error, the remote traceback as its cause."""
-        if self.ok:
-            return self.value
-        raise self.error()
-
-    def error(self) -> BaseException:
-        """The error, the remote traceback as its cause."""
-        error: BaseException = self.value
-        return exceptions.with_traceback(error, self.traceback) if self.traceback else error
-
-
-class Outcomes:
-    """What became of a chunk's items, in their order; one that failed may be the last.
-
-    The values lie side by side, an error where one failed: most chunks have none, and need no
-    object for each item.
-    """
-
-    def __init__(
-        self, values: list[Any], failed: dict[int, Outcome] | None = None, seconds: float = 0.0
-    ) -> None:
-        self.values = values
-        self.failed = failed or {}
-        self.seconds = seconds  # that they took to run
-        self.size_bytes = 0  # on the way back
-
-    @classmethod
-    def of(cls, *outcomes: Outcome) -> "Outcomes":
-        """These."""
-        failed = {index: one for index, one in enumerate(outcomes) if not one.ok}
-        return cls([one.value for one in outcomes], failed)
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __iter__(self) -> Iterator[Outcome]:
-        for index, value in enumerate(self.values):
-            yield self.failed.get(index) or Outcome(True, value)
-
-    def __getitem__(self, index: int) -> Outcome:
-        value = self.values[index]
-        return self.failed.get(index % len(self.values)) or Outcome(True, value)
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -154,18 +102,6 @@ def arguments_repr(mode: Mode, items: list[Any]) -> tuple[str, str]:
     return f"({len(items)} items: {_short(items[0])} … {_short(items[-1])})", "{}"
 
 
-def decode_outcomes(payload: bytes) -> Outcomes:
-    """The outcomes of a chunk."""
-    values, failed, seconds = codec.loads(payload)
-    outcomes = Outcomes(
-        values,
-        {index: Outcome(False, values[index], *parts) for index, parts in failed.items()},
-        seconds,
-    )
-    outcomes.size_bytes = len(payload)
-    return outcomes
-
-
 @app.task(
     name=NAME,
     bind=True,
@@ -212,7 +148,7 @@ def _answer(
         results.answer(
             reply_to,
             task.request.id,
-            _encode_outcomes(outcomes),
+            encode_outcomes(outcomes),
             running.rest(),
             # One that was acknowledged when it began is nobody's any more.
             delivery_tag=task.request.properties["delivery_tag"] if task.acks_late else "",
@@ -335,35 +271,6 @@ def _spread(function: Callable[..., Any], mode: str) -> Callable[[Any], Any]:
     return lambda item: function(*item[0], **item[1])
 
 
-def _encode_outcomes(outcomes: Outcomes) -> bytes:
-    try:
-        return _encode(outcomes)
-    except Exception:
-        # One of them cannot travel: find out which, the others keep their values.
-        try:
-            return _encode(Outcomes.of(*map(_portable, outcomes)))
-        except Exception as refusal:
-            # Together they are too much: the caller must hear at least that.
-            return _encode(Outcomes.of(Outcome(False, refusal)))
-
-
-def _encode(outcomes: Outcomes) -> bytes:
-    failed = {index: [one.traceback, one.broken] for index, one in outcomes.failed.items()}
-    return codec.dumps([outcomes.values, failed, outcomes.seconds], what="the result")
-
-
-def _portable(outcome: Outcome) -> Outcome:
-    try:
-        codec.dumps(outcome.value, what="the result")
-    except Exception as refusal:
-        if outcome.ok:
-            return Outcome(False, refusal)
-        name = f"{type(outcome.value).__module__}.{type(outcome.value).__qualname__}"
-        error = exceptions.stand_in(name, str(outcome.value))
-        return Outcome(False, error, outcome.traceback, outcome.broken)
-    return outcome
-
-
 @signals.task_failure.connect(weak=False)
 def _report_lost(sender: Any, task_id: str, exception: Any, args: Any, **_: Any) -> None:
     """Tell the caller when the pool gives a call up: its process died or ran out of time.
@@ -391,7 +298,7 @@ def _report_revoked(
 
 
 def _answer_error(task_id: str, args: Any, error: Exception) -> None:
-    results.answer(args[1], task_id, _encode(Outcomes.of(Outcome(False, error))))
+    results.answer(args[1], task_id, encode_outcomes(Outcomes.of(Outcome(False, error))))
 
 
 def report_dead(message: dict[str, Any], reason: str) -> None:

@@ -28,10 +28,11 @@ from concurrent.futures.process import BrokenProcessPool
 from concurrent.futures.thread import BrokenThreadPool
 from typing import Any
 
-from shared.calls import Mode, Outcomes
+from shared.calls import Mode
 from shared.multiprocessing import chunks
 from shared.multiprocessing import pool as pools
 from shared.multiprocessing.awaitables import ALL
+from shared.outcomes import Outcomes
 from shared.pools import PoolKind
 
 __all__ = [

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from multiprocessing import TimeoutError as PoolTimeoutError
 from typing import TYPE_CHECKING, Any
 
-from shared.calls import Outcome, Outcomes
+from shared.outcomes import Outcome, Outcomes
 
 if TYPE_CHECKING:
     from shared.multiprocessing.chunks import Sizes

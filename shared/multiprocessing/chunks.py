@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from shared import calls
-from shared.calls import Mode, Outcomes
+from shared.calls import Mode
 from shared.errors import MessageTooLarge
 from shared.multiprocessing.awaitables import ALL, AsyncResult, IMapIterator
+from shared.outcomes import Outcomes
 
 
 class Chunk:

@@ -31,7 +31,7 @@ from typing import Any, Self
 
 from shared import calls, codec, context, presence, publishing, results
 from shared.app import app
-from shared.calls import Mode, Outcome, Outcomes
+from shared.calls import Mode
 from shared.errors import BrokerGone, BrokerRefused, BrokerUnavailable, TaskWithdrawn
 from shared.multiprocessing import chunks
 from shared.multiprocessing.awaitables import (
@@ -42,6 +42,7 @@ from shared.multiprocessing.awaitables import (
     MapResult,
 )
 from shared.multiprocessing.chunks import Chunk, Job
+from shared.outcomes import Outcome, Outcomes, decode_outcomes
 from shared.pools import PoolKind
 from shared.settings import current
 from shared.store import Absence, foreseen, store
@@ -336,7 +337,7 @@ class Pool:
         return "wait"
 
     def _may_push(self) -> bool:
-        return self._free() > 0 and any(map(self._room, self._jobs))
+        return bool(self._jobs) and self._free() > 0 and any(map(self._room, self._jobs))
 
     def _free(self) -> int:
         """How many chunks may be sent now.
@@ -478,7 +479,7 @@ class Pool:
         try:
             if isinstance(reply, Exception):
                 raise reply
-            outcomes = calls.decode_outcomes(reply)
+            outcomes = decode_outcomes(reply)
         except Exception as error:
             outcomes = Outcomes.of(Outcome(False, error))
         if outcomes[0].broken:

@@ -21,6 +21,7 @@ from shared import calls, codec, context, presence, publishing, results
 from shared.app import app
 from shared.calls import Mode
 from shared.errors import DaySixError
+from shared.outcomes import decode_outcomes
 from shared.pools import PoolKind
 from shared.store import store
 
@@ -300,7 +301,7 @@ class _Remote:
             _say_once(reply)
             self._finish(1)
             return
-        outcome = calls.decode_outcomes(reply)[0]
+        outcome = decode_outcomes(reply)[0]
         if outcome.ok:
             self._finish(outcome.value)
             return

@@ -2,9 +2,10 @@
 
 import pytest
 
-from shared.calls import Mode, Outcome, Outcomes
+from shared.calls import Mode
 from shared.errors import MessageTooLarge
 from shared.multiprocessing import chunks
+from shared.outcomes import Outcome, Outcomes
 from tests.unit import shapes
 
 

@@ -9,8 +9,8 @@ from multiprocessing.pool import RemoteTraceback
 import pytest
 
 from shared import errors, exceptions
-from shared.calls import Outcome
 from shared.errors import RemoteError
+from shared.outcomes import Outcome
 from tests.unit import shapes
 
 
