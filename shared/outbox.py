@@ -20,7 +20,7 @@ from typing import Any
 import redis
 
 from shared import taken
-from shared.store import store
+from shared.store import ask, store
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Answer:
 def send(client: redis.Redis, answers: Sequence[Answer]) -> None:
     """Put outcomes on their streams, and acknowledge their messages. Raises `redis.RedisError`."""
     arguments = [part for answer in answers for part in answer.arguments()]
-    went: Any = client.eval(SEND, 0, *arguments)
+    went = ask(client, "EVAL", SEND, 0, *arguments)
     for answer, said in zip(answers, went, strict=True):
         if said != 1:
             logger.info("no answer for %s: %s", answer.entries[-1]["id"], said)

@@ -28,7 +28,7 @@ import redis
 from kombu.log import get_logger
 
 from shared.settings import current
-from shared.store import connect
+from shared.store import ask, connect
 
 logger = get_logger(__name__)
 
@@ -285,10 +285,8 @@ class Owner:
             while len(settling) < _AT_ONCE:
                 settling.append(self._settled.popleft())
         try:
-            pipe = self._settler.pipeline(transaction=False)
             for key, numbers in _by_key(settling).items():
-                pipe.hdel(key, *numbers)
-            pipe.execute()
+                ask(self._settler, "HDEL", key, *numbers)
         except BaseException:
             self._settled.extendleft(reversed(settling))
             raise
