@@ -69,7 +69,7 @@ class QoS(base.QoS):
         # Looked at after the room was made: the consumer looks the other way round.
         if self.is_full:
             self.is_full = False
-            self.channel.connection.cycle.wake()
+            self.channel.wake()
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Return the message to the front of its queue, or make it a dead letter.
@@ -145,6 +145,12 @@ class Channel(base.Channel):
         queue = self._tag_to_queue.get(consumer_tag)
         self._give_back(lambda _, kept_in: kept_in == queue)
         return super()._basic_cancel(consumer_tag)
+
+    def wake(self) -> None:
+        """Have the consumer look again whether it may take more; from any thread."""
+        transport = self.connection
+        if transport is not None:  # else this is closed by now, and another takes in its place
+            transport.cycle.wake()
 
     def _wake(self) -> None:
         if self._waiting:
@@ -309,8 +315,7 @@ class Channel(base.Channel):
 
     def _returned(self, delivery_tag: str) -> None:
         self._returning.discard(delivery_tag)
-        if self.connection is not None:  # else it is closed by now
-            self.connection.cycle.wake()
+        self.wake()
 
     def _bury(self, delivery_tag: str, reason: str) -> None:
         owner = taken.owner()

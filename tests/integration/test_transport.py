@@ -193,3 +193,19 @@ def test_what_ended_under_a_lost_lease_is_not_run_again(consumer):
 
     assert receive(consumer).payload == 1
     assert eventually(lambda: not store().exists(key))
+
+
+def test_a_task_that_ends_after_its_full_consumer_was_closed_is_acknowledged(consumer):
+    connection, messages = consumer.channel.connection.client, []
+    consumer.cancel()
+    channel = connection.channel()
+    another = connection.Consumer(consumer.queues, channel, on_message=messages.append)
+    another.qos(prefetch_count=1)
+    another.consume()
+    publish(consumer, range(2))
+    drain_until(consumer, lambda: channel.qos.is_full)
+    channel.close()
+
+    messages[0].ack()
+
+    assert eventually(lambda: not store().exists(taken.owner().key))
