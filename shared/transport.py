@@ -171,6 +171,7 @@ class Channel(base.Channel):
             commands.append(("CLIENT", "TRACKING", "ON", "NOLOOP"))
         self._under = owner.name
         self._asked = self._how_many()
+        self._settle_again()
         self._settling = owner.settle_along()
         numbers = [delivery_tag.rpartition("#")[2] for delivery_tag in self._settling]
         largest = int(current().message_limit_bytes * _OVERHEAD)
@@ -182,6 +183,12 @@ class Channel(base.Channel):
         )
         # No health check: its answer would come in between.
         connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+
+    def _settle_again(self) -> None:
+        """Acknowledge once more what went along with a take that had no answer."""
+        if self._settling:
+            taken.owner().settle_again(self._settling)
+            self._settling = []
 
     def _how_many(self) -> int:
         """As many as there is room for, and while tasks are short some more."""
@@ -229,8 +236,7 @@ class Channel(base.Channel):
             # What was to be read is unknown now. The take is repeated under the same numbers.
             connection.disconnect()
             self._waiting = False
-            taken.owner().settle_again(self._settling)
-            self._settling = []
+            self._settle_again()
             raise
         finally:
             if not (self._waiting or asking):
@@ -346,6 +352,7 @@ class Channel(base.Channel):
         try:
             super().close()
         finally:
+            self._settle_again()
             self._give_back(lambda *_: True)
 
 

@@ -209,3 +209,20 @@ def test_a_task_that_ends_after_its_full_consumer_was_closed_is_acknowledged(con
     messages[0].ack()
 
     assert eventually(lambda: not store().exists(taken.owner().key))
+
+
+def test_what_is_acknowledged_with_a_take_that_cannot_be_sent_is_not_forgotten(
+    consumer, monkeypatch
+):
+    monkeypatch.setattr(taken, "_GATHER_S", 1.0)
+    publish(consumer, range(2))
+    message = receive(consumer)
+    message.ack()
+    connection = consumer.channel.client.connection
+    connection._sock.shutdown(socket.SHUT_RDWR)
+
+    with contextlib.suppress(redis.ConnectionError):
+        consumer.channel.connection.client.drain_events(timeout=0.1)
+
+    receive(consumer).ack()
+    assert eventually(lambda: not store().exists(taken.owner().key))
