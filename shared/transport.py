@@ -412,6 +412,9 @@ class Poller(base.MultiChannelPoller):
     def get(self, callback: Any, timeout: float | None = None) -> None:
         """Kombu's, for who has no event loop; what was taken already comes first."""
         if not self._deliver_kept():
+            if any(channel._kept for channel in self._channels):
+                # It is looked at again when it has waited long enough.
+                timeout = _KEEP_S if timeout is None else min(timeout, _KEEP_S)
             super().get(callback, timeout)
 
     def _deliver_kept(self) -> bool:

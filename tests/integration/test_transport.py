@@ -119,6 +119,17 @@ def test_what_is_taken_ahead_goes_back_when_it_has_to_wait(consumer):
     assert run_quickly(consumer, 39) == list(range(21, 60))
 
 
+def test_a_consumer_that_waits_long_for_news_gives_back_in_time(consumer):
+    publish(consumer, range(60))
+    run_quickly(consumer, 20)
+    receive(consumer)
+
+    with contextlib.suppress(socket.timeout):
+        consumer.channel.connection.client.drain_events(timeout=2)
+
+    assert queued(consumer) == 39
+
+
 def test_what_is_taken_ahead_goes_back_when_nobody_consumes_any_more(consumer):
     publish(consumer, range(60))
     run_quickly(consumer, 20)
