@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench import chapters, environments, machines, measures, reports
 from bench.arguments import positive, some
-from bench.commands import end_with
+from bench.commands import end_with, prepare
 from bench.figures import Results
 from bench.rounds import OURS_ALONE, PARTS, order
 from bench.running import run
@@ -32,8 +32,7 @@ def main() -> int:
     if arguments.against:
         add_checkout(arguments.against.resolve())
         arguments.systems.append(BEFORE)
-    # Before an hour is spent, and not after it.
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    prepare(arguments.out)
     scale = SCALES[arguments.scale]
     rounds = arguments.rounds or scale.rounds
     about: dict[str, Any] = {

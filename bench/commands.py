@@ -1,10 +1,22 @@
-"""What the commands of the bench have in common: how they end."""
+"""What the commands of the bench have in common: where they write, and how they end."""
 
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 from bench.environments import SetUpFailed
 from producer.stack import StackFailed
+
+
+def prepare(folder: Path) -> None:
+    """Make a folder that can be written into; OSError before an hour is spent, not after it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"{folder} cannot be written into: {error.strerror}") from error
 
 
 def end_with(main: Callable[[], int]) -> None:

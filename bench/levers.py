@@ -19,7 +19,7 @@ from rich.console import Console
 
 from bench import machines
 from bench.arguments import positive, some
-from bench.commands import end_with
+from bench.commands import end_with, prepare
 from bench.figures import Results
 from bench.measures import FULL, MEASURES, QUICK, TINY, Figures, Scale
 from bench.rounds import PARTS, Part
@@ -304,7 +304,7 @@ def main() -> int:
     scale = SCALES[arguments.scale]
     rounds = arguments.rounds or scale.rounds
     console = Console(stderr=True)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    prepare(arguments.out)
     about: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "bench.levers", *sys.argv[1:]]),
         "rounds": rounds,

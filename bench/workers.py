@@ -21,7 +21,7 @@ from rich.console import Console
 
 from bench import machines
 from bench.arguments import positive, some
-from bench.commands import end_with
+from bench.commands import end_with, prepare
 from bench.figures import Results
 from bench.measures import FULL, QUICK, TINY, Figures, Scale
 from bench.places import THREADS, Containers, Processes
@@ -80,7 +80,7 @@ def main() -> int:
     arguments = _parse()
     rounds = arguments.rounds or min(3, SCALES[arguments.scale].rounds)
     console = Console(stderr=True)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    prepare(arguments.out)
     about: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "bench.workers", *sys.argv[1:]]),
         "rounds": rounds,

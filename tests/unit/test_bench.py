@@ -294,6 +294,15 @@ def test_a_command_ends_with_a_line(main, status, said, capsys):
     assert capsys.readouterr().err == said
 
 
+def test_a_folder_that_cannot_be_written_into_is_refused_at_once(tmp_path):
+    commands.prepare(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+
+    # Nobody may write there, root included, though it exists.
+    with pytest.raises(OSError, match=r"^/proc/self/fd cannot be written into: "):
+        commands.prepare(Path("/proc/self/fd"))
+
+
 GROWN = Results(
     [
         *grown(
