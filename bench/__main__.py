@@ -21,7 +21,7 @@ SCALES = {"full": measures.FULL, "quick": measures.QUICK, "tiny": measures.TINY}
 
 
 def main() -> int:
-    """Measure, print and write; 1 if a system failed."""
+    """Measure, print and write; 1 if a system failed, 130 after Ctrl-C."""
     arguments = _parse()
     console = Console(stderr=True)
     if arguments.report:
@@ -50,14 +50,11 @@ def main() -> int:
     found = run(sessions, SYSTEMS, PARTS, scale, console)
     about["failures"] = found.failures
     about["machine"]["load"] = found.load
-    if not found.samples:
-        console.print("nothing was measured", *found.failures, sep="\n", highlight=False)
-        return 1
     results = Results(found.samples)
     reports.write(arguments.out, results, about)
     _print(results)
     console.print(f"written: {arguments.out}/bench.md, bench.json, bench.svg")
-    return int(bool(about["failures"]))
+    return found.status
 
 
 def _parse() -> argparse.Namespace:

@@ -286,7 +286,7 @@ def _name(lever: Lever, side: str) -> str:
 
 
 def main() -> int:
-    """Measure, print and write; 1 if something failed."""
+    """Measure, print and write; 1 if something failed, 130 after Ctrl-C."""
     variants = list(dict.fromkeys(lever.variant for lever in LEVERS))
     parser = argparse.ArgumentParser(prog="python -m bench.levers", description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="full", help="%(default)s")
@@ -321,7 +321,7 @@ def main() -> int:
     text = json.dumps({**about, "samples": samples}, indent=1)
     (arguments.out / "levers.json").write_text(text + "\n", encoding="utf-8")
     console.print(f"written: {arguments.out}/levers.md, levers.json")
-    return int(bool(found.failures))
+    return found.status
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ from producer.stack import StackFailed
 FORESEEN = (Failed, StackFailed)
 
 
+class NothingMeasured(Exception):
+    """Raised where there is nothing to report."""
+
+
 @dataclass
 class Run:
     """What was found so far."""
@@ -25,11 +29,17 @@ class Run:
     samples: list[Sample] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     loads: list[float] = field(default_factory=list)
+    interrupted: bool = False
 
     @property
     def load(self) -> float:
         """The machine's load at the beginning of a session, in the middle of all."""
         return statistics.median(self.loads) if self.loads else 0.0
+
+    @property
+    def status(self) -> int:
+        """What the command exits with."""
+        return 130 if self.interrupted else int(bool(self.failures))
 
 
 def run(
@@ -39,7 +49,10 @@ def run(
     scale: Scale,
     console: Console,
 ) -> Run:
-    """Measure, a line for each session; what fails or is interrupted is a line of the report."""
+    """Measure, a line for each session; what fails or is interrupted is a line of the report.
+
+    Raises `NothingMeasured`, or KeyboardInterrupt, where there would be nothing else in it.
+    """
     found = Run()
     try:
         for number, part, name in sessions:
@@ -60,5 +73,10 @@ def run(
                 raise
             console.print(f"round {number + 1}  {part}  {name}  {said}", highlight=False)
     except KeyboardInterrupt:
+        if not found.samples:
+            raise
+        found.interrupted = True
         console.print("interrupted; what was measured so far:")
+    if not found.samples:
+        raise NothingMeasured("nothing was measured: each session failed")
     return found

@@ -76,7 +76,7 @@ def _lines(results: Results, about: dict[str, Any]) -> Iterator[str]:
 
 
 def main() -> int:
-    """Measure, print and write; 1 if something failed."""
+    """Measure, print and write; 1 if something failed, 130 after Ctrl-C."""
     arguments = _parse()
     rounds = arguments.rounds or min(3, SCALES[arguments.scale].rounds)
     console = Console(stderr=True)
@@ -100,7 +100,7 @@ def main() -> int:
     text = json.dumps({**about, "samples": [asdict(one) for one in found.samples]}, indent=1)
     (arguments.out / "workers.json").write_text(text + "\n", encoding="utf-8")
     console.print(f"written: {arguments.out}/workers.md, workers.json")
-    return int(bool(found.failures))
+    return found.status
 
 
 def _parse() -> argparse.Namespace:

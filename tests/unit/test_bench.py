@@ -237,13 +237,14 @@ def test_a_part_that_fails_is_a_line_and_the_others_go_on():
         ("gather", 7.0),
     ]
     assert found.failures == ["day-six, fails, round 1: its worker ended"]
+    assert found.status == 1
     assert "fails  day-six  failed: its worker ended" in said
 
 
 def test_a_part_that_fails_as_nobody_foresaw_is_a_line_with_the_error_s_name():
     def fails(system, scale):
+        yield "enqueue", 5.0
         raise ConnectionError("Redis is gone")
-        yield
 
     found, _ = run_parts(fails=fails)
 
@@ -262,6 +263,25 @@ def test_an_interrupted_run_keeps_what_it_has_and_says_where_it_was():
     assert [sample.measure for sample in found.samples] == ["enqueue"]
     assert found.failures == ["interrupted in round 1, at interrupted of day-six"]
     assert said.splitlines()[-1] == "interrupted; what was measured so far:"
+    assert found.status == 130
+
+
+def test_an_interrupted_run_that_has_nothing_is_no_report():
+    def interrupted(system, scale):
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        run_parts(interrupted=interrupted)
+
+
+def test_a_run_that_failed_from_end_to_end_is_no_report():
+    def fails(system, scale):
+        raise Failed("its worker ended")
+        yield
+
+    with pytest.raises(running.NothingMeasured):
+        run_parts(fails=fails)
 
 
 def grown(system, length, **values):
