@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.environments import SetUpFailed
+from bench.reports import NoReport
 from bench.running import NothingMeasured
 from producer.stack import StackFailed
 
@@ -24,7 +25,7 @@ def end_with(main: Callable[[], int]) -> None:
     """Run it and exit with its status; what is foreseen, Ctrl-C too, is one line."""
     try:
         status = main()
-    except (SetUpFailed, StackFailed, NothingMeasured, OSError) as error:
+    except (SetUpFailed, StackFailed, NothingMeasured, NoReport, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         status = 1
     except KeyboardInterrupt:

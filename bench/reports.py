@@ -1,5 +1,6 @@
 """What a run found, for people (a table, Markdown, a chart) and for programs (JSON)."""
 
+import dataclasses
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -8,9 +9,13 @@ from typing import Any
 from bench import chapters, charts, limits, machines
 from bench.figures import Results, Sample
 from bench.measures import MEASURES
-from bench.systems import OURS, SYSTEMS
+from bench.systems import BEFORE, OURS, SYSTEMS
 from bench.tables import Rows, cell, dashes_only, ratio_cell
 from bench.tables import markdown as markdown_table
+
+
+class NoReport(Exception):
+    """Raised when a file is not what `write` wrote."""
 
 
 def write(folder: Path, results: Results, about: dict[str, Any]) -> None:
@@ -23,9 +28,14 @@ def write(folder: Path, results: Results, about: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> tuple[Results, dict[str, Any]]:
-    """What `write` wrote as JSON."""
-    about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return Results([Sample(**sample) for sample in about.pop("samples")]), about
+    """What `write` wrote as JSON; `NoReport` if something else is there."""
+    try:
+        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = Results([Sample(**sample) for sample in about.pop("samples")])
+        markdown(found, about)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise NoReport(f"{path} is no bench.json") from error
+    return found, about
 
 
 def markdown(results: Results, about: dict[str, Any]) -> str:
@@ -165,7 +175,9 @@ def winners(results: Results) -> list[str]:
 
 
 def _described(name: str, versions: dict[str, str]) -> list[str]:
-    system = SYSTEMS[name]
+    # Which checkout it was, only the run itself knows.
+    before = dataclasses.replace(SYSTEMS[OURS], setup="as in another checkout")
+    system = {BEFORE: before, **SYSTEMS}[name]
     forms = "; ".join(f"for {form}: {what}" for form, what in system.forms)
     return [
         name,

@@ -167,6 +167,28 @@ def test_a_report_is_written_and_read_back(tmp_path):
     assert json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))["rounds"] == 3
 
 
+def test_a_report_of_another_checkout_is_read_back(tmp_path):
+    reports.write(tmp_path, results(RATE, day_six=[100.0], celery=[50.0]), ABOUT)
+    path = tmp_path / "bench.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"celery"', '"before"'))
+
+    found, about = reports.read(path)
+
+    assert found.systems == [OURS, "before"]
+    assert "| before | nothing is lost" in reports.markdown(found, about)
+
+
+@pytest.mark.parametrize(
+    "text", ["# Speed", "{}", "[]", "1", '{"samples": [{}]}', '{"samples": []}']
+)
+def test_what_is_no_report_is_told(text, tmp_path):
+    path = tmp_path / "levers.json"
+    path.write_text(text)
+
+    with pytest.raises(reports.NoReport, match=r"levers\.json is no bench\.json"):
+        reports.read(path)
+
+
 def test_the_chart_is_well_formed_and_has_a_bar_for_each_ratio():
     found = results(RATE, day_six=[100.0, 120.0], celery=[50.0, 50.0], huey=[400.0, 500.0])
 
