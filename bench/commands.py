@@ -9,6 +9,7 @@ from bench.environments import SetUpFailed
 from bench.reports import NoReport
 from bench.running import NothingMeasured
 from producer.stack import StackFailed
+from shared.errors import DaySixError
 
 
 def prepare(folder: Path) -> None:
@@ -25,10 +26,10 @@ def end_with(main: Callable[[], int]) -> None:
     """Run it and exit with its status; what is foreseen, Ctrl-C too, is one line."""
     try:
         status = main()
-    except (SetUpFailed, StackFailed, NothingMeasured, NoReport, OSError) as error:
+    except (DaySixError, SetUpFailed, StackFailed, NothingMeasured, NoReport, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
-        print("bench: interrupted before anything was measured", file=sys.stderr)
+        print("bench: interrupted before there was anything to report", file=sys.stderr)
         status = 130
     sys.exit(status)

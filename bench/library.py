@@ -19,6 +19,8 @@ os.environ["OUTPUT"] = "off"
 from rich.console import Console
 from rich.table import Table
 
+from bench.arguments import positive
+from bench.commands import end_with
 from producer.laboratory.figures import percentile
 from shared import multiprocessing as ours
 from shared import workloads
@@ -90,10 +92,11 @@ def map_seconds(rounds: int) -> dict[str, float]:
     return {name: min(seconds) for name, seconds in found.items()}
 
 
-def main() -> None:
+def main() -> int:
+    """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.library", description=__doc__)
-    parser.add_argument("--times", type=int, default=100, help="hand-overs (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of maps (%(default)s)")
+    parser.add_argument("--times", type=positive, default=100, help="hand-overs (%(default)s)")
+    parser.add_argument("--rounds", type=positive, default=3, help="rounds of maps (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     waits = {"Queue": queue_waits(arguments.times), "Lock": lock_waits(arguments.times)}
@@ -101,7 +104,7 @@ def main() -> None:
     cluster = maps["cluster"]
     if arguments.json:
         print(json.dumps({"hand_over_s": waits, "map_s": maps}, indent=2))
-        return
+        return 0
     table = Table("hand-over to a process on a worker", "median", "p99")
     for name, waited in waits.items():
         middle, last = statistics.median(waited), percentile(waited, 99)
@@ -116,7 +119,8 @@ def main() -> None:
                 f"{seconds / cluster:.2f}",
             )
     Console().print(table)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

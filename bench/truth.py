@@ -16,6 +16,8 @@ os.environ["OUTPUT"] = "off"
 from rich.console import Console
 from rich.table import Table
 
+from bench.arguments import positive
+from bench.commands import end_with
 from producer.laboratory.commands import finish
 from producer.laboratory.comparing import Comparison
 from producer.laboratory.executors import Executor
@@ -69,12 +71,21 @@ def judge(name: str, rounds: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def _known(name: str) -> str:
+    if name not in TRUTH:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(TRUTH)}")
+    return name
+
+
+def main() -> int:
+    """Compare and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.truth", description=__doc__)
-    parser.add_argument("tasks", nargs="*", default=list(TRUTH), help="by default all twelve")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of each (%(default)s)")
     parser.add_argument(
-        "--repeat", type=int, default=1, help="times each is compared (%(default)s)"
+        "tasks", nargs="*", default=list(TRUTH), type=_known, help="by default all twelve"
+    )
+    parser.add_argument("--rounds", type=positive, default=3, help="rounds of each (%(default)s)")
+    parser.add_argument(
+        "--repeat", type=positive, default=1, help="times each is compared (%(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
@@ -91,7 +102,7 @@ def main() -> None:
             )
     if arguments.json:
         print(json.dumps(results, indent=2))
-        return
+        return 0
     table = Table("task", "computes", "truth", "recommended", "of the best", "right")
     for one in results:
         table.add_row(
@@ -104,7 +115,8 @@ def main() -> None:
         )
     Console().print(table)
     print(f"{sum(one['right'] for one in results)} of {len(results)} right")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -28,6 +28,7 @@ from bench.figures import Results, Sample, summarise
 from bench.measures import MEASURES, Measure
 from bench.sessions import Failed
 from bench.systems import OURS, SYSTEMS, Form
+from shared.errors import BrokerUnavailable
 
 RATE = next(measure for measure in MEASURES if measure.key == "enqueue")
 LATENCY = next(measure for measure in MEASURES if measure.key == "call_p50")
@@ -316,6 +317,10 @@ def interrupt():
     raise KeyboardInterrupt
 
 
+def unanswered():
+    raise BrokerUnavailable("localhost", "gone")
+
+
 def refuse():
     raise SetUpFailed("celery cannot be installed: no network")
 
@@ -324,7 +329,12 @@ def refuse():
     ("main", "status", "said"),
     [
         (lambda: 0, 0, ""),
-        (interrupt, 130, "bench: interrupted before anything was measured\n"),
+        (interrupt, 130, "bench: interrupted before there was anything to report\n"),
+        (
+            unanswered,
+            1,
+            f"bench: {BrokerUnavailable('localhost', 'gone')}\n",
+        ),
         (refuse, 1, "bench: celery cannot be installed: no network\n"),
     ],
 )
