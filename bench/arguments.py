@@ -12,13 +12,13 @@ def positive(text: str) -> int:
 
 
 def some(known: list[str]) -> Any:
-    """Some of these words, with commas between them."""
+    """Some of these words, with commas between them, each once."""
 
     def parse(text: str) -> list[str]:
         names = [name.strip() for name in text.split(",")]
         for name in names:
             if name not in known:
                 raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
-        return names
+        return list(dict.fromkeys(names))
 
     return parse

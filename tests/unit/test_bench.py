@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from bench import (
+    arguments,
     chapters,
     charts,
     commands,
@@ -344,6 +345,10 @@ def test_a_command_ends_with_a_line(main, status, said, capsys):
 
     assert ended.value.code == status
     assert capsys.readouterr().err == said
+
+
+def test_what_is_named_twice_is_measured_once():
+    assert arguments.some(["celery", "huey", "rq"])("rq, celery,rq") == ["rq", "celery"]
 
 
 def test_a_folder_that_cannot_be_written_into_is_refused_at_once(tmp_path):
