@@ -36,9 +36,7 @@ def main() -> int:
     scale = SCALES[arguments.scale]
     rounds = arguments.rounds or scale.rounds
     about: dict[str, Any] = {
-        "command": "make bench"
-        if arguments.made
-        else shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
+        "command": _command(sys.argv[1:]),
         "rounds": rounds,
         **machines.circumstances(),
         "versions": {
@@ -55,6 +53,15 @@ def main() -> int:
     _print(results)
     console.print(f"written: {arguments.out}/bench.md, bench.json, bench.svg")
     return found.status
+
+
+def _command(given: list[str]) -> str:
+    """What makes the same report again."""
+    if given == ["--made"]:
+        return "make bench"
+    if given == ["--made", "--scale", "quick"]:
+        return "make bench QUICK=1"
+    return shlex.join(["python", "-m", "bench", *(word for word in given if word != "--made")])
 
 
 def _parse() -> argparse.Namespace:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from bench import __main__ as bench_command
 from bench import (
     arguments,
     chapters,
@@ -345,6 +346,19 @@ def test_a_command_ends_with_a_line(main, status, said, capsys):
 
     assert ended.value.code == status
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--made"], "make bench"),
+        (["--made", "--scale", "quick"], "make bench QUICK=1"),
+        (["--made", "--rounds", "1"], "python -m bench --rounds 1"),
+        (["--parts", "drain threads"], "python -m bench --parts 'drain threads'"),
+    ],
+)
+def test_the_report_says_with_which_command_it_was_made(given, said):
+    assert bench_command._command(given) == said
 
 
 def test_what_is_named_twice_is_measured_once():
