@@ -44,7 +44,9 @@ def parts(loads: list[str], sizes: list[int], share: float, image: str | None) -
         return measured(place, load, workers, share)
 
     return {
-        f"{LOADS[name].title}, {workers} workers": functools.partial(part, LOADS[name], workers)
+        f"{LOADS[name].title}, {workers} worker{'s'[: workers > 1]}": functools.partial(
+            part, LOADS[name], workers
+        )
         for name in loads
         for workers in sizes
     }

@@ -116,9 +116,9 @@ def test_each_task_and_number_of_workers_is_a_part():
     found = workers.parts(["nothing", "10ms"], [1, 8], 1.0, None)
 
     assert list(found) == [
-        "does nothing, 1 workers",
+        "does nothing, 1 worker",
         "does nothing, 8 workers",
-        "waits 10 ms, 1 workers",
+        "waits 10 ms, 1 worker",
         "waits 10 ms, 8 workers",
     ]
 
