@@ -450,7 +450,7 @@ watching.register(app)
 def _tour_table(reports: list[Any]) -> Any:
     from rich.table import Table
 
-    table = Table("row", "what it shows, and what to learn from it", show_lines=True)
+    table = Table("row", "what it shows, what to learn from it", show_lines=True)
     for title in ("local", "cluster", "pids"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("ok")
