@@ -3,6 +3,7 @@
 Redis holds, beside kombu's own lists:
 
     owners              sorted set: owner → when its lease ends, by Redis' clock
+    owners:names        set: the same owners; a renewal does not change it, and so tells nobody
     taken:<owner>       hash: number → the list it came from and the message as it was
     buried              set: owners whose lease has ended and whose messages go back
 
@@ -33,6 +34,7 @@ from shared.store import ask, connect
 logger = get_logger(__name__)
 
 OWNERS = "owners"
+NAMES = "owners:names"
 BURIED = "buried"
 RENEWED_AT = "owners:renewed"
 PREFIX = "taken:"
@@ -45,17 +47,17 @@ _AT_ONCE = 1_000
 _GATHER_S = 0.001
 _PAUSE_S = 0.2
 
-# KEYS: owners, what this owner has taken, then the lists in order. ARGV: owner, the number for
-# the first message, how many, the largest size, then the numbers of what is acknowledged, which
-# counts in any case. Gives -1 to an owner that is not one any more; else [number, entry] …, and what is too large as
-# [number, list, size] without its text. A take whose answer was lost finds its entries under the
-# same numbers. One that finds less than it wanted leaves every list read, and empty, so that
-# Redis tells this connection of the next change to any of them.
+# KEYS: owners' names, what this owner has taken, then the lists in order. ARGV: owner, the number
+# for the first message, how many, the largest size, then the numbers of what is acknowledged,
+# which counts in any case. Gives -1 to an owner that is not one any more; else [number, entry] …,
+# and what is too large as [number, list, size] without its text. A take whose answer was lost
+# finds its entries under the same numbers. One that finds less than it wanted leaves every list
+# read, and empty, so that Redis tells this connection of the next change to any of them.
 TAKE = """
 if #ARGV > 4 then
     redis.call('hdel', KEYS[2], unpack(ARGV, 5))
 end
-if not redis.call('zscore', KEYS[1], ARGV[1]) then
+if redis.call('sismember', KEYS[1], ARGV[1]) == 0 then
     return -1
 end
 local number, left, largest = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -97,8 +99,8 @@ end
 return found
 """
 
-# KEYS: owners, buried, when anybody last renewed. ARGV: owner, lease in ms, 1 to become one.
-# Answers whether the owner still is one, and who is buried. When nobody has renewed for long,
+# KEYS: owners, buried, when anybody last renewed, owners' names. ARGV: owner, lease in ms, 1 to
+# become one. Answers whether the owner still is one, and who is buried. When nobody has renewed for long,
 # Redis was away or its clock has jumped: then everybody gets a new lease.
 _RENEW = """
 local time = redis.call('time')
@@ -108,6 +110,9 @@ local before = tonumber(redis.call('get', KEYS[3]) or now)
 redis.call('set', KEYS[3], now)
 if ARGV[3] == '1' or redis.call('zscore', KEYS[1], ARGV[1]) then
     redis.call('zadd', KEYS[1], now + lease, ARGV[1])
+    if ARGV[3] == '1' then
+        redis.call('sadd', KEYS[4], ARGV[1])
+    end
 end
 if math.abs(now - before) > lease / 2 then
     for _, owner in ipairs(redis.call('zrange', KEYS[1], 0, -1)) do
@@ -116,6 +121,7 @@ if math.abs(now - before) > lease / 2 then
 else
     for _, owner in ipairs(redis.call('zrangebyscore', KEYS[1], '-inf', now)) do
         redis.call('zrem', KEYS[1], owner)
+        redis.call('srem', KEYS[4], owner)
         redis.call('sadd', KEYS[2], owner)
     end
 end
@@ -300,6 +306,7 @@ class Owner:
             self.flush()
             numbers: Any = self._settler.hkeys(self.key)
             _give_back(self._settler, [f"{self.key}#{number.decode()}" for number in numbers])
+            self._settler.srem(NAMES, self.name)
             self._settler.zrem(OWNERS, self.name)
         except redis.RedisError as error:
             logger.warning("what %s holds comes back when its lease ends: %s", self.name, error)
@@ -359,8 +366,8 @@ class Owner:
 def _renew(
     client: redis.Redis, name: str, lease_s: float, *, become: bool = False
 ) -> tuple[bool, list[str]]:
-    keys = (OWNERS, BURIED, RENEWED_AT)
-    answer: Any = client.eval(_RENEW, 3, *keys, name, int(lease_s * 1000), int(become))
+    keys = (OWNERS, BURIED, RENEWED_AT, NAMES)
+    answer: Any = client.eval(_RENEW, len(keys), *keys, name, int(lease_s * 1000), int(become))
     return bool(answer[0]), [owner.decode() for owner in answer[1]]
 
 

@@ -177,7 +177,7 @@ class Channel(base.Channel):
         largest = int(current().message_limit_bytes * _OVERHEAD)
         commands.append(
             (
-                *("EVAL", taken.TAKE, len(keys) + 2, taken.OWNERS, owner.key, *keys),
+                *("EVAL", taken.TAKE, len(keys) + 2, taken.NAMES, owner.key, *keys),
                 *(owner.name, owner.next_number, self._asked, largest, *numbers),
             )
         )

@@ -136,6 +136,7 @@ def test_a_worker_goes_on_however_often_its_lease_is_lost():
             for owner in bench.client.zrange("owners", 0, -1):
                 pipe = bench.client.pipeline(transaction=True)
                 pipe.zrem("owners", owner)
+                pipe.srem("owners:names", owner)
                 pipe.sadd("buried", owner)
                 pipe.execute()
             bench.send(50)

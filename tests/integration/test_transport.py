@@ -75,6 +75,11 @@ def queued(consumer):
     return store().llen(consumer.queues[0].name)
 
 
+def lose_the_lease():
+    store().zrem(taken.OWNERS, taken.owner().name)
+    store().srem(taken.NAMES, taken.owner().name)
+
+
 def run_quickly(consumer, count):
     for _ in range(count):
         receive(consumer).ack()
@@ -145,7 +150,7 @@ def test_what_is_taken_ahead_under_a_lost_lease_is_not_run_here(consumer):
     run_quickly(consumer, 20)
     owner = taken.owner()
     assert queued(consumer) < 40
-    store().zrem(taken.OWNERS, owner.name)
+    lose_the_lease()
     for number in sorted(map(int, store().hkeys(owner.key)), reverse=True):
         taken.return_lost(store(), f"{owner.key}#{number}", "lost")
     owner.lost(owner.name)
@@ -199,7 +204,7 @@ def test_what_is_taken_ahead_goes_back_when_a_dead_connection_is_closed(consumer
 def test_what_ended_under_a_lost_lease_is_not_run_again(consumer):
     publish(consumer, range(3))
     message, key = receive(consumer), taken.owner().key
-    store().zrem(taken.OWNERS, taken.owner().name)
+    lose_the_lease()
     message.ack()
 
     assert receive(consumer).payload == 1
@@ -237,3 +242,17 @@ def test_what_is_acknowledged_with_a_take_that_cannot_be_sent_is_not_forgotten(
 
     receive(consumer).ack()
     assert eventually(lambda: not store().exists(taken.owner().key))
+
+
+def test_a_lease_that_is_renewed_wakes_no_waiting_worker(consumer):
+    taken._renew(store(), "another:1", 10.0, become=True)
+    drain_until(consumer, lambda: consumer.channel._waiting)
+    before = store().info("commandstats")["cmdstat_llen"]["calls"]
+
+    for _ in range(5):
+        taken._renew(store(), "another:1", 10.0)
+        with contextlib.suppress(socket.timeout):
+            consumer.channel.connection.client.drain_events(timeout=0.05)
+
+    assert consumer.channel._waiting
+    assert store().info("commandstats")["cmdstat_llen"]["calls"] == before
