@@ -36,7 +36,7 @@ BENCH := $(if $(LEVERS),bench.levers,$(if $(WORKERS),bench.workers,bench --made)
 
 bench: ## measure speed beside other queues; 90 minutes, or five: make bench QUICK=1; or LEVERS=1, WORKERS=1
 	@$(PYTHON) tools/setup.py dev
-	@$(BIN)/python -m $(BENCH) $(if $(QUICK),--scale quick) $(BENCH_ARGS)
+	@$(BIN)/python -m $(BENCH) $(if $(filter-out 0,$(QUICK)),--scale quick) $(BENCH_ARGS)
 
 lint: ## check style, types and known holes of what is installed
 	@$(PYTHON) tools/setup.py dev

@@ -124,8 +124,9 @@ class Sizes:
     """How many items of a `map` go in each of its chunks.
 
     What `chunksize` says; without it, first a few to each place, to see how long they take.
-    Then as many as run for a tenth of a second, fewer near the end, so that nobody waits for
-    the last ones alone, but not so few that sending them costs more than they do.
+    Then as many as run for a tenth of a second, no more than a place's share, fewer near the
+    end, so that nobody waits for the last ones alone, but not so few that sending them costs
+    more than they do.
     """
 
     def __init__(self, total: int, places: int, chunksize: int | None) -> None:
@@ -147,7 +148,7 @@ class Sizes:
         most = min(
             10 * least,
             _MOST_BYTES / self._item_bytes if self._item_bytes else left,
-            math.ceil(self._total / 4),
+            math.ceil(self._total / max(4, self._places)),
         )
         return max(1, int(min(max(share, least), most)))
 

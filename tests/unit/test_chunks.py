@@ -104,7 +104,13 @@ def test_chunks_last_a_tenth_of_a_second_and_shrink_towards_the_end():
 
 
 def test_calls_that_take_next_to_no_time_go_in_four_chunks():
-    assert drawn(chunks.Sizes(20_000, 100, None), 20_000, 1e-7) == [4, 5000, 5000, 5000, 4996]
+    assert drawn(chunks.Sizes(20_000, 2, None), 20_000, 1e-7) == [32, 5000, 5000, 5000, 4968]
+
+
+def test_every_place_has_its_share_should_the_later_calls_take_longer():
+    found = drawn(chunks.Sizes(20_000, 100, None), 20_000, 1e-7)
+
+    assert max(found) == 200
 
 
 def test_large_results_go_in_chunks_of_a_megabyte():
