@@ -1,10 +1,11 @@
 """Celery's threads pool, without a future for each task: nobody asks for it."""
 
+import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -42,8 +43,9 @@ class TaskPool(thread.TaskPool):
 
     def on_stop(self) -> None:
         """Let what runs end, and begin nothing else."""
-        while not self._tasks.empty():
-            self._tasks.get_nowait()
+        with contextlib.suppress(Empty):  # the threads take from it meanwhile
+            while True:
+                self._tasks.get_nowait()
         for _ in self._threads:
             self._tasks.put(None)
         for started in self._threads:

@@ -40,3 +40,15 @@ def test_a_task_that_leaves_its_thread_is_lost_and_the_thread_goes_on(pool, erro
     assert isinstance(said, WorkerLostError)
     assert repr(error) in str(said)
     assert run(pool, lambda: 2) == 2
+
+
+def test_a_pool_stops_though_a_thread_takes_the_last_task_meanwhile(pool):
+    class Raced(queue.SimpleQueue):
+        def empty(self):
+            return False
+
+    pool._tasks = Raced()
+
+    pool.stop()
+
+    assert pool._state == pool.TERMINATE
