@@ -136,9 +136,10 @@ class Channel(base.Channel):
         super().__init__(*args, **kwargs)
 
     def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
-        """Also look into the new queue at once."""
+        """Also look into the new queue at once, whoever adds it while the consumer listens."""
         consumer = super().basic_consume(queue, *args, **kwargs)
         self._wake()
+        self.wake()
         return consumer
 
     def _basic_cancel(self, consumer_tag: str) -> Any:

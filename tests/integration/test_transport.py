@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import threading
 import time
 import uuid
 
@@ -256,3 +257,20 @@ def test_a_lease_that_is_renewed_wakes_no_waiting_worker(consumer):
 
     assert consumer.channel._waiting
     assert store().info("commandstats")["cmdstat_llen"]["calls"] == before
+
+
+def test_a_queue_that_is_added_while_the_consumer_listens_is_looked_into_at_once(consumer):
+    added = Queue(f"transport-{uuid.uuid4().hex}")
+    connection = consumer.channel.connection.client
+    connection.Producer().publish("there", routing_key=added.name)
+    another = connection.Consumer(added, consumer.channel, on_message=consumer.received.append)
+    threading.Timer(0.3, another.consume).start()
+    began = time.monotonic()
+
+    with contextlib.suppress(socket.timeout):
+        connection.drain_events(timeout=5)
+
+    assert [message.payload for message in consumer.received] == ["there"]
+    assert time.monotonic() - began < 3
+    consumer.received[0].ack()
+    another.cancel()
