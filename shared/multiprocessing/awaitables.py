@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import contextlib
 import logging
 import sys
 import threading
@@ -69,8 +70,14 @@ class AsyncResult:
         """Await the value in a coroutine, without a thread that waits."""
         loop = asyncio.get_running_loop()
         done = asyncio.Event()
+
+        def wake() -> None:
+            # Who gave up waiting may have closed its loop; others wait in theirs.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(done.set)
+
         with self._lock:
-            self._wakers.append(lambda: loop.call_soon_threadsafe(done.set))
+            self._wakers.append(wake)
             if self._done:
                 done.set()
         yield from done.wait().__await__()
