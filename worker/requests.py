@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 import redis
-from billiard.einfo import ExceptionWithTraceback
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
 from celery.exceptions import InvalidTaskError
@@ -43,6 +43,17 @@ _WRONG_PARTS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticEr
 
 class Request(base.Request):
     """Refuses what is no task, and tells the transport when a pool process was lost."""
+
+    def __init_subclass__(cls) -> None:
+        """Celery makes a class for each task, with an `on_success` of its own."""
+        on_success = cls.on_success
+
+        def on_end(self: Any, ended: Any) -> Any:
+            # Celery's gevent pool tells so that a task has called exit(): no result to take apart.
+            lost = isinstance(ended, ExceptionInfo)
+            return self.on_failure(ended) if lost else on_success(self, ended)
+
+        cls.on_success = on_end
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
