@@ -222,10 +222,13 @@ class Owner:
         """Have the next `settle` of a message do nothing: its answer settles it."""
         self._answering.add(delivery_tag)
 
-    def settle_along(self) -> list[str]:
-        """What to acknowledge along with a take; `settle_again` if Redis does not answer."""
+    def settle_along(self, name: str) -> list[str]:
+        """What to acknowledge along with a take for this owner's name.
+
+        `settle_again` takes it if Redis does not answer.
+        """
         settling: list[str] = []
-        key = self.key + "#"
+        key = f"{PREFIX}{name}#"
         with contextlib.suppress(IndexError):
             while len(settling) < _AT_ONCE:
                 delivery_tag = self._settled.popleft()

@@ -170,16 +170,17 @@ class Channel(base.Channel):
         commands = []
         if self._told_on is not connection._sock:
             commands.append(("CLIENT", "TRACKING", "ON", "NOLOOP"))
-        self._under = owner.name
+        # Looked at once: a thread beside this one may find the lease lost at any moment.
+        self._under = name = owner.name
         self._asked = self._how_many()
         self._settle_again()
-        self._settling = owner.settle_along()
+        self._settling = owner.settle_along(name)
         numbers = [delivery_tag.rpartition("#")[2] for delivery_tag in self._settling]
         largest = int(current().message_limit_bytes * _OVERHEAD)
         commands.append(
             (
-                *("EVAL", taken.TAKE, len(keys) + 2, taken.NAMES, owner.key, *keys),
-                *(owner.name, owner.next_number, self._asked, largest, *numbers),
+                *("EVAL", taken.TAKE, len(keys) + 2, taken.NAMES, taken.PREFIX + name, *keys),
+                *(name, owner.next_number, self._asked, largest, *numbers),
             )
         )
         # No health check: its answer would come in between.

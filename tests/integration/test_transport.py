@@ -277,3 +277,24 @@ def test_a_queue_that_is_added_while_the_consumer_listens_is_looked_into_at_once
     assert time.monotonic() - began < 3
     consumer.received[0].ack()
     another.cancel()
+
+
+def test_a_take_is_recorded_with_the_owner_that_takes_whenever_a_lease_is_lost(
+    consumer, monkeypatch
+):
+    def key_and_loss(owner):
+        key = taken.PREFIX + owner.name
+        owner.lost(owner.name)
+        return key
+
+    publish(consumer, [1])
+    receive(consumer).ack()
+    connection, sent = consumer.channel.client.connection, []
+    pack = connection.pack_commands
+    monkeypatch.setattr(connection, "pack_commands", lambda c: sent.extend(c) or pack(c))
+    monkeypatch.setattr(taken.Owner, "key", property(key_and_loss))
+
+    consumer.channel._brpop_start()
+
+    _, _, keys, _, key, *rest = sent[-1]
+    assert key == taken.PREFIX + rest[keys - 2]
