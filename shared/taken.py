@@ -100,8 +100,8 @@ return found
 """
 
 # KEYS: owners, buried, when anybody last renewed, owners' names. ARGV: owner, lease in ms, 1 to
-# become one. Answers whether the owner still is one, and who is buried. When nobody has renewed for long,
-# Redis was away or its clock has jumped: then everybody gets a new lease.
+# become one. Answers whether the owner still is one, and who is buried. When nobody has renewed
+# for long, Redis was away or its clock has jumped: then everybody gets a new lease.
 _RENEW = """
 local time = redis.call('time')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -255,7 +255,13 @@ class Owner:
         tags = list(delivery_tags)
 
         def act(client: redis.Redis) -> None:
-            _give_back(client, tags)
+            try:
+                _give_back(client, tags)
+            except redis.RedisError:
+                raise  # it is tried again
+            except Exception:
+                then()
+                raise
             then()
 
         if tags:
