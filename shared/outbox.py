@@ -25,6 +25,7 @@ from shared.store import ask, store
 logger = logging.getLogger(__name__)
 
 _AT_ONCE = 100
+_AT_ONCE_BYTES = 1_000_000
 
 # ARGV: for each outcome the stream, what its worker has taken, the message's number there, how
 # many entries it has, and for each of them the number of its fields and values, and these. A
@@ -111,9 +112,13 @@ class Outbox:
 
     def _send_and_release(self, client: redis.Redis) -> None:
         batch: list[Answer] = []
+        size_bytes = 0
         try:
-            while self._waiting and len(batch) < _AT_ONCE:
+            while self._waiting and len(batch) < _AT_ONCE and size_bytes < _AT_ONCE_BYTES:
                 batch.append(self._waiting.popleft())
+                size_bytes += sum(
+                    len(part) for entry in batch[-1].entries for part in entry.values()
+                )
             if batch:
                 send(client, batch)
         except BaseException:

@@ -97,6 +97,18 @@ def test_outcomes_that_come_while_one_is_sent_go_together(owner, stream, monkeyp
     assert answered(stream) == list(map(str, numbers))
 
 
+def test_large_outcomes_do_not_go_together(owner, stream, monkeypatch):
+    box, sent, send = outbox.Outbox(), [], outbox.send
+    large = [outcome(stream, take(owner, number), "x" * 300_000) for number in range(1, 4)]
+    monkeypatch.setattr(outbox, "send", lambda _, answers: sent.append(len(answers)))
+    box._waiting.extend(large[:2])
+
+    box.put(large[2])
+
+    assert sent == [2, 1]
+    send(store(), large)
+
+
 def test_a_stream_that_is_none_takes_no_other_outcome_with_it(owner, stream):
     store().set("no stream", "but a text")
     answers = [
