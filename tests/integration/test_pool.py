@@ -1033,7 +1033,8 @@ def test_output_that_cannot_be_shown_keeps_no_result_back(client, what, environm
 
     _, trouble = client(body, **environment).communicate(timeout=LONG_S)
 
-    assert trouble.strip().splitlines()[-1:] == ["'\\u8fdb\\u7a0b' 4"]
+    # After it Python itself may say that standard output cannot be flushed.
+    assert "'\\u8fdb\\u7a0b' 4" in trouble.splitlines()
 
 
 def test_a_callback_that_exits_stops_no_other_result(client):
