@@ -121,6 +121,15 @@ def megabytes(count):
     return bytes(count << 20)
 
 
+def outlive(path, seconds):
+    """Not ended by what is to end it."""
+    append(path, "began")
+    try:
+        time.sleep(seconds)
+    except SystemExit:
+        return "still here"
+
+
 def append_twice(path, seconds):
     append(path, "began")
     time.sleep(seconds)

@@ -904,6 +904,22 @@ def test_a_killed_call_is_told_also_by_processes_in_which_others_were_terminated
             lost.get(2 * LONG_S)
 
 
+def test_a_call_is_told_of_its_end_where_another_outlived_its_own(stack, tmp_path):
+    outliving = Pool(8, kind=PoolKind.PREFORK)
+    files = [tmp_path / str(number) for number in range(8)]
+    for file in files:
+        outliving.apply_async(f.outlive, (str(file), 20))
+    wait_until(lambda: all(file.exists() for file in files), what="the start of all calls")
+    outliving.terminate()
+    in_time(outliving.join)
+
+    with Pool(2, kind=PoolKind.PREFORK) as pool:
+        lost = pool.apply_async(f.kill_me)
+
+        with pytest.raises(WorkerLost, match="kill_me"):
+            lost.get(2 * LONG_S)
+
+
 def test_a_killed_process_costs_the_other_calls_nothing(stack):
     with Pool(4, kind=PoolKind.PREFORK) as pool:
         others = pool.map_async(f.slow_for_even, range(200), 1)
