@@ -31,6 +31,8 @@ from shared.settings import current
 
 NAME = "call"
 PROCESS = "process"
+# In the request of a call that was run, and is to be reported by Celery: what it raised.
+RAISED = "raised"
 
 
 class Mode(StrEnum):
@@ -117,6 +119,8 @@ def call(task: Any, payload: bytes, reply_to: str, options: dict[str, Any] | Non
     ``script``, the module that ``producer run`` runs; ``recycle``, a pool's identity and its
     ``maxtasksperchild``.
     """
+    if isinstance(raised := task.request.get(RAISED), Exception):
+        raise raised
     options = options or {}
     try:
         return _answer(task, payload, reply_to, options, _run)

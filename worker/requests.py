@@ -19,7 +19,7 @@ from shared.app import app
 from shared.errors import WorkerLost
 from shared.pools import PoolKind
 from shared.store import store
-from worker import deadlines
+from worker import deadlines, tracing
 from worker.heartbeat import pool_kind
 from worker.remote import Control
 
@@ -135,6 +135,11 @@ class Consumer(base_consumer.Consumer):
             for step in base_consumer.Consumer.Blueprint.default_steps
         ]
 
+    def update_strategies(self) -> None:
+        """Celery's, with a tracer of our own for calls."""
+        super().update_strategies()
+        tracing.install(self.app.tasks)
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
         """Celery's, made whenever consuming begins: what was cancelled before is known by then."""
         for task_id in withdrawn.ids(store()):
@@ -177,6 +182,11 @@ class Consumer(base_consumer.Consumer):
         """Reject what has a task's name and is none, with the reason."""
         message.refusal = f"the worker refused it: {exc}"
         super().on_invalid_task(body, message, exc)
+
+
+@signals.worker_process_init.connect(weak=False)
+def _trace_calls(**_: Any) -> None:
+    tracing.install(app.tasks)
 
 
 @signals.celeryd_after_setup.connect(weak=False)
