@@ -51,7 +51,10 @@ def make() -> list[Path]:
     # Made anew at each start, so that the two can never differ. Redis itself keeps one password,
     # of the user that its health check is; of the others it has the hashes.
     lines = [
-        "user default reset",
+        # Off: nobody can log in as this user. But it is who reads the append-only file after a
+        # restart, and what it may not do is left out there where a script or a transaction wrote
+        # it (https://github.com/redis/redis/issues/14541).
+        "user default reset off ~* &* +@all",
         f"user health reset on #{_hash(redis_file)} +ping",
         *(
             f"user {name} reset on #{_hash(files[name])} {rules}"

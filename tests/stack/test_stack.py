@@ -345,6 +345,25 @@ def test_a_cut_network_and_a_killed_redis_lose_nothing_and_work_goes_on(stack):
     assert states.split() == ["0.5"] * len(ids)
 
 
+def test_what_scripts_and_transactions_wrote_outlives_redis(stack):
+    """Redis reads it back as its user `default`."""
+    written = "; ".join(
+        [
+            "from shared.publishing import push",
+            "from shared.store import store",
+            "push('aside', [b'one', b'two'])",
+            "store().pipeline().rpush('beside', 'x').rpush('beside', 'y').execute()",
+        ]
+    )
+    read = "from shared.store import store; print(store().llen('aside'), store().llen('beside'))"
+    stack.python(written)
+    (broker,) = stack.containers("redis")
+    run("docker", "kill", "--signal=TERM", broker)
+    stack("up", "--detach", "--wait")
+
+    assert stack.python(read).split() == ["2", "2"]
+
+
 def test_a_worker_cut_off_from_redis_is_unhealthy(stack):
     network = f"{stack.project}_broker"
     cut_off = [stack.containers(name)[0] for name in WORKERS]
