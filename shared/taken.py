@@ -347,7 +347,9 @@ class Owner:
                     self.lost(name, client)
                 self._settle_doubts()
                 for owner in buried:
-                    _return_all(client, owner)
+                    # Flower also takes answers, but may not write to a queue: workers return these.
+                    with contextlib.suppress(redis.exceptions.NoPermissionError):
+                        _return_all(client, owner)
             except redis.RedisError as error:
                 logger.warning("the lease of %s is not renewed: %s", name, error)
             except Exception:
