@@ -20,7 +20,7 @@ from typing import Any
 import redis
 
 from shared import taken
-from shared.store import ask, store
+from shared.store import Lua, store
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _AT_ONCE_BYTES = 1_000_000
 # many entries it has, and for each of them the number of its fields and values, and these. A
 # message that is not there any more was answered already, or has gone to another worker. Gives
 # how each went: 1, 0 for such a message, or what Redis says against it.
-SEND = """
+SEND = Lua("""
 local went, at = {}, 1
 while at <= #ARGV do
     local stream, held, number, entries = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
@@ -50,7 +50,7 @@ while at <= #ARGV do
     table.insert(went, said)
 end
 return went
-"""
+""")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Answer:
 def send(client: redis.Redis, answers: Sequence[Answer]) -> None:
     """Put outcomes on their streams, and acknowledge their messages. Raises `redis.RedisError`."""
     arguments = [part for answer in answers for part in answer.arguments()]
-    went = ask(client, "EVAL", SEND, 0, *arguments)
+    went = SEND.ask(client, 0, *arguments)
     for answer, said in zip(answers, went, strict=True):
         if said != 1:
             logger.info("no answer for %s: %s", answer.entries[-1]["id"], said)

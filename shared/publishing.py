@@ -6,12 +6,12 @@ an ordinary kombu queue, so any Celery worker can take from it. What is skipped,
 """
 
 import base64
-import hashlib
 import json
 import os
 import time
 import uuid
 from collections.abc import Sequence
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 import celery
@@ -21,17 +21,16 @@ from celery._state import get_current_worker_task
 from celery.app.routes import MapRoute
 from celery.utils.saferepr import saferepr
 from kombu.serialization import dumps as serialize
-from redis.exceptions import NoScriptError
 
 from shared.app import SENT_AT, app
 from shared.settings import current
-from shared.store import ask, foreseen, store
+from shared.store import Lua, ask, foreseen, store
 
 # KEYS: the queue's list, a mark for this push. ARGV: the limit (0: none), how many seconds the
 # mark stays, then the messages. Puts as many on the list as fit; returns how many, and whether
 # that was done before. The mark makes a push that is repeated, after a lost answer or on purpose,
 # count once. Lua's stack does not take any number of arguments at once.
-_PUSH = """
+_PUSH = Lua("""
 local count, limit = #ARGV - 2, tonumber(ARGV[1])
 if limit > 0 then
     count = math.min(count, math.max(0, limit - redis.call('llen', KEYS[1])))
@@ -44,8 +43,7 @@ for first = 3, count + 2, 1000 do
     redis.call('lpush', KEYS[1], unpack(ARGV, first, math.min(first + 999, count + 2)))
 end
 return {count, 0}
-"""
-_PUSH_SHA = hashlib.sha1(_PUSH.encode(), usedforsecurity=False).hexdigest()
+""")
 
 
 # Nobody repeats a push later than this: redis-py's and the pools' own attempts have ended.
@@ -111,11 +109,11 @@ class Template:
             body = body.encode()
         text = self._text % {
             "body": f'"{base64.b64encode(body).decode()}"',
-            "task_id": json.dumps(task_id),
+            "task_id": quoted(task_id),
             "sent_at": time.time(),
-            "argsrepr": json.dumps(_short(tuple(args)) if argsrepr is None else argsrepr),
-            "kwargsrepr": json.dumps(_short(kwargs) if kwargsrepr is None else kwargsrepr),
-            "shadow": json.dumps(self._shadow if shadow is None else shadow),
+            "argsrepr": quoted(_short(tuple(args)) if argsrepr is None else argsrepr),
+            "kwargsrepr": quoted(_short(kwargs) if kwargsrepr is None else kwargsrepr),
+            "shadow": json.dumps(self._shadow) if shadow is None else quoted(shadow),
             "delivery_tag": f'"{new_id()}"',
         }
         return text.encode()
@@ -173,12 +171,12 @@ def _push(
     parameters: Any = (2, queue, mark, limit, marked_s, *messages)
     with foreseen():
         try:
-            answer = ask(store(), "EVALSHA", _PUSH_SHA, *parameters)
-        except (NoScriptError, redis.ConnectionError, redis.TimeoutError) as error:
-            if once and not isinstance(error, NoScriptError):
+            answer = _PUSH.ask(store(), *parameters)
+        except (redis.ConnectionError, redis.TimeoutError):
+            if once:
                 raise
-            # With the script's text, and redis-py's further attempts: the mark allows them.
-            answer = store().eval(_PUSH, *parameters)
+            # With redis-py's further attempts: the mark allows them.
+            answer = store().eval(_PUSH.text, *parameters)
     return int(answer[0]), bool(answer[1])
 
 

@@ -1,8 +1,10 @@
 """Our own connection to Redis, beside kombu's: replies, queue lengths, publishing."""
 
+import hashlib
 import re
 import socket
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -54,9 +56,40 @@ def connections(size: int) -> int:
     return size + 50
 
 
+class Pool(redis.ConnectionPool):
+    """redis-py's, and some connections beside it for `ask`: to get one of those costs little."""
+
+    def reset(self) -> None:
+        """Start anew, as in a forked child: the connections are its parent's."""
+        super().reset()
+        self._spare: deque[Any] = deque()
+
+    def borrow(self) -> Any:
+        """A connection that is to be given back, whatever happens to it."""
+        self._checkpid()
+        try:
+            connection = self._spare.pop()
+        except IndexError:
+            return self.connection_class(**self.connection_kwargs)
+        # Closed by Redis meanwhile?
+        if connection.is_connected and connection.can_read(timeout=0):
+            connection.disconnect()
+        return connection
+
+    def give_back(self, connection: Any) -> None:
+        """The next one gets this."""
+        self._spare.append(connection)
+
+    def disconnect(self, *args: Any, **kwargs: Any) -> None:
+        """Close all."""
+        super().disconnect(*args, **kwargs)
+        for connection in list(self._spare):
+            connection.disconnect()
+
+
 def connect(settings: Settings, *, answer_within_s: float | None = None) -> redis.Redis:
     """A client for Redis; it connects at its first command and survives short absences."""
-    return redis.Redis.from_url(
+    pool = Pool.from_url(
         settings.broker_url,
         socket_timeout=answer_within_s or settings.redis_timeout_s,
         socket_connect_timeout=min(settings.redis_timeout_s, 2.0),
@@ -67,6 +100,7 @@ def connect(settings: Settings, *, answer_within_s: float | None = None) -> redi
         # Every greenlet of a gevent worker may hold one while it answers.
         max_connections=connections(settings.gevent_concurrency),
     )
+    return redis.Redis.from_pool(pool)
 
 
 @lru_cache(maxsize=1)
@@ -80,8 +114,8 @@ def ask(client: redis.Redis, *command: Any) -> Any:
 
     There is one attempt. What can only be done once must not be asked a second time elsewhere.
     """
-    pool = client.connection_pool
-    connection = pool.get_connection()
+    pool: Any = client.connection_pool
+    connection = pool.borrow()
     try:
         connection.send_command(*command)
         return connection.read_response()
@@ -92,7 +126,22 @@ def ask(client: redis.Redis, *command: Any) -> Any:
         connection.disconnect()
         raise
     finally:
-        pool.release(connection)
+        pool.give_back(connection)
+
+
+class Lua:
+    """A script that Redis is asked to run, by its hash."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def ask(self, client: redis.Redis, *parameters: Any) -> Any:
+        """As `ask`; the text goes along only where Redis does not know it."""
+        try:
+            return ask(client, "EVALSHA", self.sha, *parameters)
+        except redis_exceptions.NoScriptError:
+            return ask(client, "EVAL", self.text, *parameters)
 
 
 @contextmanager

@@ -422,7 +422,8 @@ class Poller(base.MultiChannelPoller):
     def _deliver_kept(self) -> bool:
         delivered = False
         for channel in list(self._channels):
-            delivered = channel.deliver() or delivered
+            if channel._kept:
+                delivered = channel.deliver() or delivered
         return delivered
 
     def on_poll_start(self) -> None:
@@ -433,7 +434,9 @@ class Poller(base.MultiChannelPoller):
         if self._loop is not None:
             self._deliver_kept()
         for channel in self._channels:
-            if channel._kept or not channel.qos.can_consume():
+            if not channel.active_queues:
+                pass  # one that only sends, or listens
+            elif channel._kept or not channel.qos.can_consume():
                 channel.qos.is_full = True
                 if channel.qos.can_consume():
                     self.wake()  # something was acknowledged in between
@@ -443,8 +446,6 @@ class Poller(base.MultiChannelPoller):
                 self._register_LISTEN(channel)
 
     def _take(self, channel: Any) -> None:
-        if not channel.active_queues:
-            return
         connection = getattr(channel.__dict__.get("client"), "connection", None)
         if connection is not None and channel._brpop_sent_at:
             # While there was no room, nothing was asked and a cut went unnoticed.

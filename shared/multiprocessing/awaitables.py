@@ -31,7 +31,6 @@ class AsyncResult:
     def __init__(self, pool: "Pool", callback: Callback, error_callback: Callback) -> None:
         self._pool = pool  # which must not be forgotten while somebody waits
         self._done = False
-        self._event: threading.Event | None = None  # made by the first who waits
         self._callback = callback
         self._error_callback = error_callback
         self._outcome: Outcome | None = None
@@ -52,12 +51,18 @@ class AsyncResult:
         """Wait until it is ready, or that many seconds."""
         if self._done:
             return
+        # What an Event is made of, at a third of its cost.
+        gate = threading.Lock()
+        gate.acquire()
         with self._lock:
-            if self._event is None:
-                self._event = threading.Event()
-                if self._done:
-                    self._event.set()
-        self._event.wait(timeout)
+            if self._done:
+                return
+            self._wakers.append(gate.release)
+        # Within the bounds of what a lock accepts.
+        wait_s = -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
+        if not gate.acquire(timeout=wait_s):
+            with self._lock, contextlib.suppress(ValueError):
+                self._wakers.remove(gate.release)
 
     def get(self, timeout: float | None = None) -> Any:
         """The value, or the error raised; ``multiprocessing.TimeoutError`` after that many seconds."""
@@ -99,8 +104,6 @@ class AsyncResult:
         finally:
             with self._lock:
                 self._done = True
-                if self._event is not None:
-                    self._event.set()
                 wakers, self._wakers = self._wakers, []
             for wake in wakers:
                 wake()
