@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import redis
+from hiredis import pack_command
 from redis import exceptions as redis_exceptions
 from redis._parsers.base import BaseParser
 from redis.backoff import ExponentialWithJitterBackoff
@@ -71,8 +72,11 @@ class Pool(redis.ConnectionPool):
             connection = self._spare.pop()
         except IndexError:
             return self.connection_class(**self.connection_kwargs)
-        # Closed by Redis meanwhile?
-        if connection.is_connected and connection.can_read(timeout=0):
+        try:
+            is_used_up = connection.is_connected and connection.can_read(timeout=0)
+        except (redis.ConnectionError, redis.TimeoutError, OSError):
+            is_used_up = True  # Redis has closed it meanwhile
+        if is_used_up:
             connection.disconnect()
         return connection
 
@@ -117,7 +121,7 @@ def ask(client: redis.Redis, *command: Any) -> Any:
     pool: Any = client.connection_pool
     connection = pool.borrow()
     try:
-        connection.send_command(*command)
+        connection.send_packed_command([pack_command(command)])
         return connection.read_response()
     except redis.ResponseError:
         raise

@@ -29,7 +29,7 @@ import redis
 from kombu.log import get_logger
 
 from shared.settings import current
-from shared.store import ask, connect
+from shared.store import Lua, ask, connect
 
 logger = get_logger(__name__)
 
@@ -48,14 +48,15 @@ _GATHER_S = 0.001
 _PAUSE_S = 0.2
 
 # KEYS: owners' names, what this owner has taken, then the lists in order. ARGV: owner, the number
-# for the first message, how many, the largest size, then the numbers of what is acknowledged,
-# which counts in any case. Gives -1 to an owner that is not one any more; else [number, entry] …,
-# and what is too large as [number, list, size] without its text. A take whose answer was lost
-# finds its entries under the same numbers. One that finds less than it wanted leaves every list
-# read, and empty, so that Redis tells this connection of the next change to any of them.
-TAKE = """
-if #ARGV > 4 then
-    redis.call('hdel', KEYS[2], unpack(ARGV, 5))
+# for the first message, how many, the largest size, 1 if the answer to the last take was lost,
+# then the numbers of what is acknowledged, which counts in any case. Gives -1 to an owner that is
+# not one any more; else [number, entry] …, and what is too large as [number, list, size] without
+# its text. A take whose answer was lost finds its entries under the same numbers. One that finds
+# less than it wanted leaves every list read, and empty, so that Redis tells this connection of the
+# next change to any of them.
+TAKE = Lua("""
+if #ARGV > 5 then
+    redis.call('hdel', KEYS[2], unpack(ARGV, 6))
 end
 if redis.call('sismember', KEYS[1], ARGV[1]) == 0 then
     return -1
@@ -72,7 +73,7 @@ local function show(entry)
     number = number + 1
     left = left - 1
 end
-local before = redis.call('hget', KEYS[2], number)
+local before = ARGV[5] == '1' and redis.call('hget', KEYS[2], number)
 while before do
     show(before)
     before = redis.call('hget', KEYS[2], number)
@@ -97,7 +98,7 @@ if left > 0 then
     end
 end
 return found
-"""
+""")
 
 # KEYS: owners, buried, when anybody last renewed, owners' names. ARGV: owner, lease in ms, 1 to
 # become one. Answers whether the owner still is one, and who is buried. When nobody has renewed

@@ -22,10 +22,12 @@ from collections.abc import Callable
 from queue import Empty
 from typing import Any
 
+from hiredis import pack_command
 from kombu.log import get_logger
 from kombu.transport import redis as base
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
+from redis.exceptions import NoScriptError
 
 from shared import dead, taken
 from shared.events import listeners
@@ -43,6 +45,8 @@ _AHEAD_BYTES = 1_000_000
 _KEEP_S = 0.5
 _SOON_S = 0.002
 _RESTORE_EVERY_S = 30.0
+# Of changes by others.
+_TELL: Any = ("CLIENT", "TRACKING", "ON", "NOLOOP")
 # kombu's way looks at each object of each message for types that JSON does not have.
 _JSON, _TYPED = "application/json", b"__type__"
 # Celery's `event_exchange`.
@@ -129,6 +133,7 @@ class Channel(base.Channel):
         self._ahead = 0  # how many beyond the room for them
         self._mean_bytes = 1.0  # of those that came last
         self._settling: list[str] = []  # acknowledgements that go along with it
+        self._again = True  # Redis may have done the last one, and nobody heard the answer
         # Taken and not delivered yet, for want of room: message, queue.
         self._kept: deque[tuple[dict[str, Any], str]] = deque()
         self._returning: set[str] = set()  # the first of each lot that is on its way back
@@ -167,24 +172,22 @@ class Channel(base.Channel):
         connection = self.client.connection
         self._in_poll, self._waiting = connection, False
         self._brpop_sent_at = time.monotonic()
-        commands = []
-        if self._told_on is not connection._sock:
-            commands.append(("CLIENT", "TRACKING", "ON", "NOLOOP"))
         # Looked at once: a thread beside this one may find the lease lost at any moment.
         self._under = name = owner.name
         self._asked = self._how_many()
         self._settle_again()
         self._settling = owner.settle_along(name)
-        numbers = [delivery_tag.rpartition("#")[2] for delivery_tag in self._settling]
-        largest = int(current().message_limit_bytes * _OVERHEAD)
-        commands.append(
-            (
-                *("EVAL", taken.TAKE, len(keys) + 2, taken.NAMES, taken.PREFIX + name, *keys),
-                *(name, owner.next_number, self._asked, largest, *numbers),
-            )
+        is_new = self._told_on is not connection._sock
+        again, self._again = self._again, True
+        command: Any = (
+            *(("EVAL", taken.TAKE.text) if is_new else ("EVALSHA", taken.TAKE.sha)),
+            *(len(keys) + 2, taken.NAMES, taken.PREFIX + name, *keys),
+            *(name, owner.next_number, self._asked, _largest(), int(again)),
+            *(delivery_tag.rpartition("#")[2] for delivery_tag in self._settling),
         )
+        packed = [pack_command(_TELL), pack_command(command)] if is_new else [pack_command(command)]
         # No health check: its answer would come in between.
-        connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        connection.send_packed_command(packed, check_health=False)
 
     def _settle_again(self) -> None:
         """Acknowledge once more what went along with a take that had no answer."""
@@ -227,19 +230,20 @@ class Channel(base.Channel):
                 connection.read_response()
                 self._told_on = connection._sock
             answer = connection.read_response()
-            self._settling = []
+            self._settling, self._again = [], False
             if answer != -1 and len(answer) < self._asked:
                 # All lists are empty. Tasks that come one by one need nothing taken ahead.
                 self._asked = self._ahead = 0
                 self._waiting = not connection.can_read(timeout=0)
         except Empty:
             raise
-        except Exception:
+        except Exception as error:
             # What was to be read is unknown now. The take is repeated under the same numbers.
             connection.disconnect()
             self._waiting = False
             self._settle_again()
-            raise
+            # Where Redis has forgotten the script, that is with its text, on another connection.
+            raise Empty() if isinstance(error, NoScriptError) else error  # noqa: B904
         finally:
             if not (self._waiting or asking):
                 self._in_poll = False
@@ -517,6 +521,11 @@ class Transport(base.Transport):
         """Kombu's, and the wake-up."""
         super().register_with_event_loop(connection, loop)
         self.cycle.register_with_event_loop(loop)
+
+
+def _largest() -> int:
+    """The bytes that a message in a list may have."""
+    return int(current().message_limit_bytes * _OVERHEAD)
 
 
 def _readable(text: bytes, decode_body: Callable[..., Any]) -> dict[str, Any] | None:

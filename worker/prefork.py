@@ -1,5 +1,4 @@
-"""Celery's prefork pool, whose processes also end for a caller's ``maxtasksperchild``, and when
-a task has outlived its termination."""
+"""Celery's prefork pool, whose processes also end when they are worn out or were told to end."""
 
 import sys
 from typing import Any

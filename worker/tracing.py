@@ -34,11 +34,7 @@ def lean(task: Any, celerys: Tracer) -> Tracer:
 
     def traced(uuid: str, args: Any, kwargs: Any, request: dict[str, Any]) -> Any:
         get = request.get
-        if (
-            not get("ignore_result")
-            or any(map(get, _MORE))
-            or signals.task_prerun.receivers
-        ):
+        if not get("ignore_result") or any(map(get, _MORE)) or signals.task_prerun.receivers:
             return celerys(uuid, args, kwargs, request)
         began = time.monotonic()
         # Celery would make these of all that it does not know.

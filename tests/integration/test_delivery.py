@@ -1,5 +1,7 @@
 """Connections are cut in the middle of work, and every result still arrives, once."""
 
+import os
+import select
 import threading
 import time
 
@@ -112,8 +114,8 @@ def test_a_task_that_did_not_fit_may_be_sent_again(queue):
 def test_an_interrupted_question_leaves_no_answer_for_the_next(stack, monkeypatch):
     client = connect(current())
     ask(client, "PING")
-    connection = client.connection_pool.get_connection()
-    client.connection_pool.release(connection)
+    connection = client.connection_pool.borrow()
+    client.connection_pool.give_back(connection)
 
     monkeypatch.setattr(connection, "read_response", interrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -125,6 +127,30 @@ def test_an_interrupted_question_leaves_no_answer_for_the_next(stack, monkeypatc
 
 def interrupt(*_, **__):
     raise KeyboardInterrupt
+
+
+def test_a_connection_that_redis_has_closed_is_not_used(stack):
+    client = connect(current())
+    number = ask(client, "CLIENT", "ID")
+    assert ask(store(), "CLIENT", "KILL", "ID", number) == 1
+    (connection,) = client.connection_pool._spare
+    assert select.select([connection._sock], [], [], 5)[0], "Redis closes it"
+
+    assert ask(client, "CLIENT", "ID") != number
+
+
+def test_a_forked_child_uses_none_of_its_parents_connections(stack):
+    client = connect(current())
+    number = ask(client, "CLIENT", "ID")
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(write_end, str(ask(client, "CLIENT", "ID")).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert int(os.read(read_end, 20)) != number
+    assert ask(client, "CLIENT", "ID") == number
 
 
 def test_an_error_that_redis_answers_is_raised_and_the_next_answer_is_right(stack):

@@ -12,7 +12,7 @@ from kombu import Connection, Queue
 from kombu.transport import redis as kombu_redis
 from kombu.utils import eventio
 
-from shared import dead, taken
+from shared import dead, taken, transport
 from shared.store import store
 from tests.handles.redis_only import eventually
 
@@ -289,12 +289,36 @@ def test_a_take_is_recorded_with_the_owner_that_takes_whenever_a_lease_is_lost(
 
     publish(consumer, [1])
     receive(consumer).ack()
-    connection, sent = consumer.channel.client.connection, []
-    pack = connection.pack_commands
-    monkeypatch.setattr(connection, "pack_commands", lambda c: sent.extend(c) or pack(c))
+    sent, pack = [], transport.pack_command
+    monkeypatch.setattr(transport, "pack_command", lambda c: sent.append(c) or pack(c))
     monkeypatch.setattr(taken.Owner, "key", property(key_and_loss))
 
     consumer.channel._brpop_start()
 
     _, _, keys, _, key, *rest = sent[-1]
     assert key == taken.PREFIX + rest[keys - 2]
+
+
+def test_redis_may_forget_the_scripts(consumer):
+    publish(consumer, [1])
+    receive(consumer).ack()
+    store().script_flush()
+    publish(consumer, [2])
+
+    assert receive(consumer).payload == 2
+
+
+def test_a_take_whose_answer_was_lost_is_found_again(consumer, monkeypatch):
+    def lose(**_):
+        raise redis.ConnectionError("lost")
+
+    publish(consumer, [1])
+    receive(consumer).ack()
+    publish(consumer, [2])
+    consumer.channel._brpop_start()
+    assert eventually(lambda: queued(consumer) == 0)
+    with monkeypatch.context() as patch, pytest.raises(redis.ConnectionError):
+        patch.setattr(consumer.channel.client.connection, "read_response", lose)
+        consumer.channel.handlers["BRPOP"]()
+
+    assert receive(consumer).payload == 2

@@ -347,13 +347,11 @@ def test_a_cut_network_and_a_killed_redis_lose_nothing_and_work_goes_on(stack):
 
 def test_what_scripts_and_transactions_wrote_outlives_redis(stack):
     """Redis reads it back as its user `default`."""
-    written = "; ".join(
-        [
-            "from shared.publishing import push",
-            "from shared.store import store",
-            "push('aside', [b'one', b'two'])",
-            "store().pipeline().rpush('beside', 'x').rpush('beside', 'y').execute()",
-        ]
+    written = (
+        "from shared.publishing import push\n"
+        "from shared.store import store\n"
+        "push('aside', [b'one', b'two'])\n"
+        "store().pipeline().rpush('beside', 'x').rpush('beside', 'y').execute()"
     )
     read = "from shared.store import store; print(store().llen('aside'), store().llen('beside'))"
     stack.python(written)

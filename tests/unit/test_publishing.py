@@ -12,6 +12,7 @@ import redis
 from celery import signals
 from kombu import Connection
 
+import shared.store
 from shared import calls, publishing
 from shared.app import app
 from shared.errors import BrokerUnavailable
@@ -281,7 +282,7 @@ def away(monkeypatch):
         asked.append(1)
         raise redis.ConnectionError("away")
 
-    monkeypatch.setattr(publishing, "ask", refuse)
+    monkeypatch.setattr(shared.store, "ask", refuse)
     monkeypatch.setattr(publishing, "store", lambda: types.SimpleNamespace(eval=refuse))
     return asked
 
