@@ -355,8 +355,7 @@ def test_what_scripts_and_transactions_wrote_outlives_redis(stack):
     )
     read = "from shared.store import store; print(store().llen('aside'), store().llen('beside'))"
     stack.python(written)
-    (broker,) = stack.containers("redis")
-    run("docker", "kill", "--signal=TERM", broker)
+    stack("restart", "redis")
     stack("up", "--detach", "--wait")
 
     assert stack.python(read).split() == ["2", "2"]
