@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -31,6 +32,7 @@ _counter = itertools.count(1)
 _children: "set[Process]" = set()
 _END_WITHIN_S = 10.0
 _WATCH_S = presence.LEASE_S / 2
+_ROOM_WITHIN_S, _ROOM_EVERY_S = presence.LEASE_S / 2, 0.2
 
 
 class Process:
@@ -336,12 +338,20 @@ class _Remote:
                 self._finish(-signal.SIGKILL)
 
     def _check_room(self) -> None:
+        # What workers say of themselves is as old as this, and what ran may have ended since.
+        deadline = time.monotonic() + _ROOM_WITHIN_S
+        while not self._has_room():
+            if time.monotonic() > deadline:
+                raise DaySixError(
+                    f"a task cannot start a process on {self._kind.value}: every place is taken, "
+                    "and one that waits for it would never end; start more workers or choose "
+                    "another kind"
+                )
+            time.sleep(_ROOM_EVERY_S)
+
+    def _has_room(self) -> bool:
         workers = [w for w in presence.workers() if w.pool == self._kind.value]
-        if sum(w.concurrency - w.running for w in workers) <= 0:
-            raise DaySixError(
-                f"a task cannot start a process on {self._kind.value}: every place is taken, "
-                "and one that waits for it would never end; start more workers or choose another kind"
-            )
+        return sum(w.concurrency - w.running for w in workers) > 0
 
 
 _failure: Exception | None = None
