@@ -317,8 +317,9 @@ def test_a_take_whose_answer_was_lost_is_found_again(consumer, monkeypatch):
     publish(consumer, [2])
     consumer.channel._brpop_start()
     assert eventually(lambda: queued(consumer) == 0)
-    with monkeypatch.context() as patch, pytest.raises(redis.ConnectionError):
+    with monkeypatch.context() as patch:
         patch.setattr(consumer.channel.client.connection, "read_response", lose)
-        consumer.channel.handlers["BRPOP"]()
+        with pytest.raises(redis.ConnectionError):
+            consumer.channel.handlers["BRPOP"]()
 
     assert receive(consumer).payload == 2
