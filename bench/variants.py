@@ -23,18 +23,18 @@ OPTIONS = {
     "fair": ["--optimization", "fair"],
 }
 
+# redis-py takes hiredis where it is. Our own code packs commands with it in any case.
+_PYTHONS_PARSER = (
+    "import sys; sys.modules['hiredis'] = None; import redis; del sys.modules['hiredis']"
+)
 if NAME == "python-parser":
-    # Before anything imports redis-py, which takes it where it is.
-    sys.modules["hiredis"] = None  # type: ignore[assignment]
+    exec(_PYTHONS_PARSER)  # noqa: S102 - as the worker does it
 
 
 def celery_command() -> list[str]:
     """What starts Celery's command line."""
     if NAME == "python-parser":
-        code = (
-            "import sys; sys.modules['hiredis'] = None; from celery.__main__ import main; "
-            "sys.exit(main())"
-        )
+        code = f"{_PYTHONS_PARSER}; from celery.__main__ import main; sys.exit(main())"
         return [sys.executable, "-c", code]
     return [sys.executable, "-m", "celery"]
 

@@ -133,11 +133,13 @@ class Channel(base.Channel):
         self._ahead = 0  # how many beyond the room for them
         self._mean_bytes = 1.0  # of those that came last
         self._settling: list[str] = []  # acknowledgements that go along with it
+        self._asking = False  # a take is under way
         self._again = True  # Redis may have done the last one, and nobody heard the answer
         # Taken and not delivered yet, for want of room: message, queue.
         self._kept: deque[tuple[dict[str, Any], str]] = deque()
         self._returning: set[str] = set()  # the first of each lot that is on its way back
         self._answered_at = 0.0
+        self._lists: dict[tuple[str, ...], list[str]] = {}  # of queues, in the order to look
         super().__init__(*args, **kwargs)
 
     def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
@@ -168,10 +170,13 @@ class Channel(base.Channel):
         if not queues:
             return
         owner = taken.owner()
-        keys = [self._q_for_pri(queue, pri) for pri in self.priority_steps for queue in queues]
+        keys = self._lists.get(tuple(queues))
+        if keys is None:
+            keys = [self._q_for_pri(queue, pri) for pri in self.priority_steps for queue in queues]
+            self._lists[tuple(queues)] = keys
         connection = self.client.connection
         self._in_poll, self._waiting = connection, False
-        self._brpop_sent_at = time.monotonic()
+        self._asking, self._brpop_sent_at = True, time.monotonic()
         # Looked at once: a thread beside this one may find the lease lost at any moment.
         self._under = name = owner.name
         self._asked = self._how_many()
@@ -211,41 +216,22 @@ class Channel(base.Channel):
 
     def _brpop_read(self, **options: Any) -> bool:
         connection = self.client.connection
-        asking = False
+        answer: Any = None
         try:
             if self._waiting:
-                self._waiting = False
-                # Some list has changed, or the connection is lost and this raises.
-                connection.read_response(push_request=True)
-                if self._kept or self._returning or not self.active_queues:
-                    raise Empty
-                if not self.qos.can_consume():
-                    raise Empty
-                # Asked at once, and waited for where the answer is as quick as usual.
-                self._brpop_start()
-                if not connection.can_read(timeout=_SOON_S):
-                    asking = True
-                    raise Empty
-            if self._told_on is not connection._sock:
-                connection.read_response()
-                self._told_on = connection._sock
-            answer = connection.read_response()
-            self._settling, self._again = [], False
-            if answer != -1 and len(answer) < self._asked:
-                # All lists are empty. Tasks that come one by one need nothing taken ahead.
-                self._asked = self._ahead = 0
-                self._waiting = not connection.can_read(timeout=0)
+                self._read_news(connection)
+            answer = self._read_answer(connection)
         except Empty:
             raise
         except Exception as error:
             # What was to be read is unknown now. The take is repeated under the same numbers.
             connection.disconnect()
-            self._waiting = False
+            self._waiting = self._asking = False
             self._settle_again()
             # Where Redis has forgotten the script, that is with its text, on another connection.
             raise Empty() if isinstance(error, NoScriptError) else error  # noqa: B904
         finally:
-            if not (self._waiting or asking):
+            if not (self._waiting or self._asking):
                 self._in_poll = False
                 self._flush_brpop_reauth()
         self._answered_at = time.monotonic()
@@ -254,8 +240,43 @@ class Channel(base.Channel):
         elif answer:
             self._keep(answer)
             self.deliver()
-            return True
-        raise Empty
+        self._look_for_news(connection)
+        if answer == -1 or not answer:
+            raise Empty
+        return True
+
+    def _read_news(self, connection: Any) -> None:
+        """Some list has changed: ask for messages. Or the connection is lost, and this raises."""
+        self._waiting = False
+        connection.read_response(push_request=True)
+        if self._kept or self._returning or not self.active_queues or not self.qos.can_consume():
+            raise Empty
+        # Asked at once, and waited for where the answer is as quick as usual.
+        self._brpop_start()
+        if not connection.can_read(timeout=_SOON_S):
+            raise Empty
+
+    def _read_answer(self, connection: Any) -> Any:
+        if self._told_on is not connection._sock:
+            connection.read_response()
+            self._told_on = connection._sock
+        answer = connection.read_response()
+        self._settling, self._asking, self._again = [], False, False
+        if answer != -1 and len(answer) < self._asked:
+            # All lists are empty. Tasks that come one by one need nothing taken ahead.
+            self._asked = self._ahead = 0
+            self._waiting = True
+        return answer
+
+    def _look_for_news(self, connection: Any) -> None:
+        """Do not wait for news that was read already, together with the answer.
+
+        Looked for last: this takes as long as to hand on a task.
+        """
+        # A lost connection is noticed when it is read.
+        with contextlib.suppress(*self.connection_errors):
+            if self._waiting and connection.can_read(timeout=0):
+                self._wake()
 
     def hear(self) -> None:
         """Take note of what Redis says while nothing was asked: a change to a list, or the end."""
