@@ -123,6 +123,20 @@ LEVERS = (
         why="also for its promise: no call is answered that went to another worker",
     ),
     Lever(
+        "celerys-tracer",
+        "a tracer for calls, in place of Celery's",
+        *_CALLS,
+        kept=True,
+        why="what Celery's looks after at each task, no call has",
+    ),
+    Lever(
+        "pooled-connections",
+        "connections for single commands that cost little to get, in place of redis-py's pool",
+        *_CALLS,
+        kept=True,
+        why="the same checks, a tenth of the code that runs for them",
+    ),
+    Lever(
         "celerys-threads",
         "threads that take tasks from one queue, in place of Celery's pool with its futures",
         *_THREADS,

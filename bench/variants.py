@@ -96,6 +96,19 @@ def _answer_apart(app: Any) -> None:
     results.answer = answer
 
 
+def _celerys_tracer(app: Any) -> None:
+    from worker import tracing
+
+    tracing.install = lambda tasks: None
+
+
+def _pooled_connections(app: Any) -> None:
+    from shared import store
+
+    store.Pool.borrow = store.Pool.get_connection  # type: ignore[method-assign]
+    store.Pool.give_back = store.Pool.release  # type: ignore[method-assign]
+
+
 def _celerys_threads(app: Any) -> None:
     from celery import concurrency
 
@@ -123,6 +136,8 @@ SWITCHES: dict[str, Callable[[Any], None]] = {
     "no-more-than-room": _no_more_than_room,
     "acknowledge-singly": _acknowledge_singly,
     "answer-apart": _answer_apart,
+    "celerys-tracer": _celerys_tracer,
+    "pooled-connections": _pooled_connections,
     "celerys-threads": _celerys_threads,
     "events-always": _events_always,
     "backend-for-each": _backend_for_each,
