@@ -79,7 +79,7 @@ def test_an_import_only_defines_and_connects_to_nothing():
     names = [module_name(path) for path in [*FILES, *examples]]
 
     done = subprocess.run(
-        [sys.executable, "-c", IMPORT_ALL],
+        [sys.executable, "-B", "-c", IMPORT_ALL],  # files of bytecode are not meant
         input=json.dumps(names),
         cwd=ROOT,
         capture_output=True,
