@@ -36,6 +36,7 @@ def lean(task: Any, celerys: Tracer) -> Tracer:
         get = request.get
         if not get("ignore_result") or any(map(get, _MORE)) or signals.task_prerun.receivers:
             return celerys(uuid, args, kwargs, request)
+        failed: Exception | None = None
         began = time.monotonic()
         # Celery would make these of all that it does not know.
         request.setdefault("headers", {})
@@ -57,16 +58,17 @@ def lean(task: Any, celerys: Tracer) -> Tracer:
                     state=SUCCESS,
                 )
         except Exception as error:
-            request[calls.RAISED] = error
+            failed = error
         finally:
             pop()
             _task_stack.pop()
-        if calls.RAISED in request:
+        if failed is not None:
+            request[calls.RAISED] = failed
             try:
                 return celerys(uuid, args, kwargs, request)
             finally:
                 # It refers to this frame, and so to the request.
-                del request[calls.RAISED]
+                del request[calls.RAISED], failed
         shown = saferepr(value, size)
         if logs:
             said = {

@@ -80,10 +80,11 @@ def test_what_celery_does_more_for_is_left_to_it(task, more, monkeypatch):
     assert len(given) == 1
 
 
-def test_a_name_in_the_message_raises_nothing(task):
+def test_a_name_in_the_message_raises_nothing_and_runs_nothing_twice(task):
     ended = run(task, divmod_seven, 3, **{calls.RAISED: "a string from outside"})
 
     assert ended.retval == (2, 1)
+    assert not task.asked
 
 
 def test_signals_and_the_log_say_that_it_ended(task, caplog, monkeypatch):
