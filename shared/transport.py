@@ -139,7 +139,6 @@ class Channel(base.Channel):
         self._kept: deque[tuple[dict[str, Any], str]] = deque()
         self._returning: set[str] = set()  # the first of each lot that is on its way back
         self._answered_at = 0.0
-        self._lists: dict[tuple[str, ...], list[str]] = {}  # of queues, in the order to look
         super().__init__(*args, **kwargs)
 
     def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
@@ -170,10 +169,7 @@ class Channel(base.Channel):
         if not queues:
             return
         owner = taken.owner()
-        keys = self._lists.get(tuple(queues))
-        if keys is None:
-            keys = [self._q_for_pri(queue, pri) for pri in self.priority_steps for queue in queues]
-            self._lists[tuple(queues)] = keys
+        keys = [self._q_for_pri(queue, pri) for pri in self.priority_steps for queue in queues]
         connection = self.client.connection
         self._in_poll, self._waiting = connection, False
         self._asking, self._brpop_sent_at = True, time.monotonic()
@@ -216,7 +212,6 @@ class Channel(base.Channel):
 
     def _brpop_read(self, **options: Any) -> bool:
         connection = self.client.connection
-        answer: Any = None
         try:
             if self._waiting:
                 self._read_news(connection)
