@@ -60,7 +60,7 @@ class Template:
         self.ignore_result = ignore_result = options.pop("ignore_result", False)
         message = app.amqp.as_task_v2("", task, (), {}, ignore_result=ignore_result, **options)
         self._embed = message.body[2]
-        self._shadow = message.headers["shadow"]
+        self._shadow = json.dumps(message.headers["shadow"])
         content_type, encoding, _ = serialize(((), {}, self._embed), serializer)
         # What is the same in every message is written once; each of these takes a value's place.
         gaps = {name: f"<{uuid.uuid4().hex}>" for name in _GAPS}
@@ -113,7 +113,7 @@ class Template:
             "sent_at": time.time(),
             "argsrepr": quoted(_short(tuple(args)) if argsrepr is None else argsrepr),
             "kwargsrepr": quoted(_short(kwargs) if kwargsrepr is None else kwargsrepr),
-            "shadow": json.dumps(self._shadow) if shadow is None else quoted(shadow),
+            "shadow": self._shadow if shadow is None else quoted(shadow),
             "delivery_tag": f'"{new_id()}"',
         }
         return text.encode()
