@@ -888,30 +888,19 @@ def test_a_call_that_kills_its_process_is_told_within_fifteen_seconds_and_the_po
     assert values == [2 * number for number in range(20)]
 
 
-def test_a_killed_call_is_told_also_by_processes_in_which_others_were_terminated(stack, tmp_path):
+@pytest.mark.parametrize(
+    ("function", "seconds"), [(f.append_twice, 5), (f.outlive, 20)], ids=["ended", "outlived it"]
+)
+def test_a_killed_call_is_told_also_by_processes_in_which_others_were_terminated(
+    stack, tmp_path, function, seconds
+):
     terminated = Pool(8, kind=PoolKind.PREFORK)
     files = [tmp_path / str(number) for number in range(8)]
     for file in files:
-        terminated.apply_async(f.append_twice, (str(file), 5))
+        terminated.apply_async(function, (str(file), seconds))
     wait_until(lambda: all(file.exists() for file in files), what="the start of all calls")
     terminated.terminate()
     in_time(terminated.join)
-
-    with Pool(2, kind=PoolKind.PREFORK) as pool:
-        lost = pool.apply_async(f.kill_me)
-
-        with pytest.raises(WorkerLost, match="kill_me"):
-            lost.get(2 * LONG_S)
-
-
-def test_a_call_is_told_of_its_end_where_another_outlived_its_own(stack, tmp_path):
-    outliving = Pool(8, kind=PoolKind.PREFORK)
-    files = [tmp_path / str(number) for number in range(8)]
-    for file in files:
-        outliving.apply_async(f.outlive, (str(file), 20))
-    wait_until(lambda: all(file.exists() for file in files), what="the start of all calls")
-    outliving.terminate()
-    in_time(outliving.join)
 
     with Pool(2, kind=PoolKind.PREFORK) as pool:
         lost = pool.apply_async(f.kill_me)
