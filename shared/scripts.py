@@ -9,7 +9,6 @@ caller therefore has a record of its last request and answer, written by the sam
     request 7 again ───────────► the record says 7: the same answer, nothing appended
 """
 
-import hashlib
 import itertools
 import math
 import os
@@ -21,11 +20,10 @@ from multiprocessing.connection import wait as wait_locally
 from typing import Any
 
 import redis
-from redis.exceptions import NoScriptError
 
 from shared.errors import HandleLost
 from shared.settings import Settings, current
-from shared.store import connect, foreseen, store
+from shared.store import Lua, connect, foreseen, store
 
 # How long a caller's last answer is kept: longer than all attempts to send it again.
 _ANSWER_KEPT_MS = 60_000
@@ -85,8 +83,7 @@ class Script:
 
     def __init__(self, body: str, *, reads: bool = False) -> None:
         """`reads`: it changes nothing, so it needs no record and may simply run again."""
-        self._text = _FRAME % {"body": body, "kept_ms": _ANSWER_KEPT_MS, "bell_ms": _BELL_MS}
-        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+        self._lua = Lua(_FRAME % {"body": body, "kept_ms": _ANSWER_KEPT_MS, "bell_ms": _BELL_MS})
         self._reads = reads
 
     def __call__(self, name: str, *arguments: Any) -> Any:
@@ -96,10 +93,7 @@ class Script:
         parameters = [name, f"caller:{me()}", request, int(lease_s * 1000), *arguments]
         with foreseen():
             try:
-                try:
-                    return store().evalsha(self._sha, 2, *parameters)
-                except NoScriptError:
-                    return store().eval(self._text, 2, *parameters)
+                return self._lua.call(store(), 2, *parameters)
             except redis.ResponseError as error:
                 if str(error).startswith("GONE"):
                     raise HandleLost(name, lease_s) from None

@@ -147,6 +147,13 @@ class Lua:
         except redis_exceptions.NoScriptError:
             return ask(client, "EVAL", self.text, *parameters)
 
+    def call(self, client: redis.Redis, *parameters: Any) -> Any:
+        """The same in redis-py's own way, with its further attempts."""
+        try:
+            return client.evalsha(self.sha, *parameters)
+        except redis_exceptions.NoScriptError:
+            return client.eval(self.text, *parameters)
+
 
 @contextmanager
 def foreseen(settings: Settings | None = None) -> Iterator[None]:
