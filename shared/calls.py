@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -62,7 +62,9 @@ def _reference(function: Any) -> str:
     return references.reference(function)
 
 
-def encode_call(function: Callable[..., Any], mode: Mode, items: list[Any]) -> tuple[str, bytes]:
+def encode_call(
+    function: Callable[..., Any], mode: Mode, items: Sequence[Any]
+) -> tuple[str, bytes]:
     """The name to show and the bytes to send; raises for what cannot travel."""
     if not callable(function):
         raise TypeError(f"{function!r} is not callable")
@@ -94,14 +96,14 @@ def _head(reference: str, function: Any, mark: str, mode: Mode) -> tuple[str, by
     return name, b"\x96" + b"".join(map(codec.dumps, parts))
 
 
-def arguments_repr(mode: Mode, items: list[Any]) -> tuple[str, str]:
+def arguments_repr(mode: Mode, items: Sequence[Any]) -> tuple[str, str]:
     """The arguments of a chunk for people: what Flower and the logs show."""
     if len(items) == 1:
         if mode is Mode.APPLY:
             args, kwargs = items[0]
             return _short(tuple(args)), _short(kwargs) if kwargs else "{}"
         return _short((items[0],) if mode is Mode.MAP else tuple(items[0])), "{}"
-    return f"({len(items)} items: {_short(items[0])} … {_short(items[-1])})", "{}"
+    return f"({_span(items, 'items')})", "{}"
 
 
 @app.task(
@@ -163,7 +165,7 @@ def _answer(
         # SystemExit and its like would end the worker: they have gone to the caller.
         raise exceptions.stand_in(type(error).__name__, str(error))
     values = outcomes.values
-    return values[0] if len(values) == 1 else values
+    return values[0] if len(values) == 1 else _span(values, "values")
 
 
 def _run(payload: bytes, options: dict[str, Any]) -> tuple[Outcomes, BaseException | None]:
@@ -321,6 +323,11 @@ def _function_name(args: Any) -> str:
 
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = _brief.maxlong = 200
+
+
+def _span(items: Sequence[Any], what: str) -> str:
+    """How many there are, the first and the last: of thousands nobody reads all."""
+    return f"{len(items)} {what}: {_short(items[0])} … {_short(items[-1])}"
 
 
 def _short(value: Any) -> str:

@@ -26,7 +26,11 @@ def task(monkeypatch):
 
 
 def run(task, function, *args, **request):
-    _, payload = calls.encode_call(function, calls.Mode.APPLY, [(args, {})])
+    return run_chunk(task, function, calls.Mode.APPLY, [(args, {})], **request)
+
+
+def run_chunk(task, function, mode, items, **request):
+    _, payload = calls.encode_call(function, mode, items)
     given = (payload, "replies:nobody", {})
     request = {
         "id": "an id",
@@ -47,6 +51,12 @@ def test_a_call_gives_what_celerys_tracer_gives(task):
     assert ended.runtime >= 0
     assert not task.asked
     assert task.request_stack.top is None
+
+
+def test_of_a_chunk_people_see_the_first_value_and_the_last(task):
+    ended = run_chunk(task, divmod_seven, calls.Mode.MAP, range(1, 7_001))
+
+    assert ended.retstr == "'7000 values: (7, 0) … (0, 7)'"
 
 
 def test_a_call_that_fails_is_celerys_and_runs_once(task):
