@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from shared import calls
@@ -177,10 +177,10 @@ def cut(func: Callable[..., Any], mode: Mode, items: Iterable[Any], size: int) -
         first += len(batch)
 
 
-def cut_list(
-    func: Callable[..., Any], mode: Mode, items: list[Any], sizes: Sizes
+def cut_sequence(
+    func: Callable[..., Any], mode: Mode, items: Sequence[Any], sizes: Sizes
 ) -> Iterator[Chunk]:
-    """The chunks of a list, each made when it is sent."""
+    """The chunks of a list or a range, each made when it is sent."""
     first, most = 0, len(items)
     while first < len(items):
         batch = items[first : first + min(sizes.next(len(items) - first), most)]
@@ -195,7 +195,9 @@ def cut_list(
         first += len(batch)
 
 
-def encode(func: Callable[..., Any], mode: Mode, items: list[Any]) -> tuple[str, bytes, str, str]:
+def encode(
+    func: Callable[..., Any], mode: Mode, items: Sequence[Any]
+) -> tuple[str, bytes, str, str]:
     """What a chunk of these items holds."""
     name, payload = calls.encode_call(func, mode, items)
     return name, payload, *calls.arguments_repr(mode, items)

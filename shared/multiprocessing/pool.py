@@ -269,14 +269,15 @@ class Pool:
         error_callback: Callback,
     ) -> MapResult:
         self._check_running()
-        items = list(iterable)
+        # Part of a range is a range, which travels as three numbers.
+        items = iterable if isinstance(iterable, range) else list(iterable)
         if items and chunksize is not None and chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
         name, _ = calls.encode_call(func, mode, [])  # refuse a lambda here, not in the feeder
         sizes = chunks.Sizes(len(items), self._processes, chunksize)
         result = MapResult(self, len(items), sizes, callback, error_callback)
         if items:
-            cut = chunks.cut_list(func, mode, items, sizes)
+            cut = chunks.cut_sequence(func, mode, items, sizes)
             self._add(Job(cut, result, name, total=len(items)))
         return result
 

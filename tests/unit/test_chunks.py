@@ -2,6 +2,7 @@
 
 import pytest
 
+from shared import codec
 from shared.calls import Mode
 from shared.errors import MessageTooLarge
 from shared.multiprocessing import chunks
@@ -147,10 +148,21 @@ def test_items_that_are_too_large_together_go_in_smaller_chunks(monkeypatch):
     given, free = chunks.Sizes(20, 4, 10), chunks.Sizes(20, 4, None)
     free.note(answered(1, 1e-7))
 
-    cut = list(chunks.cut_list(shapes.double, Mode.MAP, items, free))
+    cut = list(chunks.cut_sequence(shapes.double, Mode.MAP, items, free))
 
     assert sum(chunk.items for chunk in cut) == 20
     assert [chunk.first for chunk in cut[:3]] == [0, cut[0].items, 2 * cut[0].items]
     assert all(len(chunk.payload) <= 2000 for chunk in cut)
     with pytest.raises(MessageTooLarge):
-        next(chunks.cut_list(shapes.double, Mode.MAP, items, given))
+        next(chunks.cut_sequence(shapes.double, Mode.MAP, items, given))
+
+
+def test_a_part_of_a_range_travels_as_a_range():
+    (first, second) = chunks.cut_sequence(
+        shapes.double, Mode.MAP, range(10, 100_000, 3), chunks.Sizes(30_000, 4, 20_000)
+    )
+
+    assert first.items + second.items == len(range(10, 100_000, 3))
+    *_, items = codec.loads(second.payload)
+    assert items == range(60_010, 100_000, 3)
+    assert len(second.payload) < 150
