@@ -105,6 +105,7 @@ def _print(results: Results) -> None:
     tables.append(("as the queue grows", chapters.growing(results)))
     tables.append(("the longest queue beside the shortest", chapters.steadiness(results)))
     tables.append(("beside Redis itself", chapters.beside_redis(results)))
+    tables.append(("beside multiprocessing", chapters.beside_multiprocessing(results)))
     for title, rows in tables:
         if len(rows) > 1:
             show(console, title, rows)

@@ -2,11 +2,11 @@
 
 import re
 
-from bench import growth, limits
+from bench import growth, limits, maps
 from bench.figures import Results
 from bench.measures import MEASURES, Measure
 from bench.systems import OURS
-from bench.tables import NONE, Rows, cell, dashes_only, number
+from bench.tables import NONE, Rows, cell, dashes_only, number, ratio_cell
 
 SENDER = "`producer send --count`"
 _KEY = re.compile(r"growth_[a-z]+_(\d+)")
@@ -107,6 +107,16 @@ def beside_redis(results: Results) -> Rows:
         cells = [text for pair in pairs for text in pair]
         if not dashes_only(cells):
             rows.append([measure.title, cell(results.of(OURS, measure)), *cells])
+    return rows
+
+
+def beside_multiprocessing(results: Results) -> Rows:
+    """How long the standard library's own pool takes for a map."""
+    rows = [[f"`map(noop, range({maps.ITEMS:,}))`", f"takes, beside {OURS}"]]
+    for way, title, _ in maps.WAYS:
+        found = results.of(OURS, maps.measure(way))
+        if found is not None:
+            rows.append([f"`multiprocessing.Pool(2)`, {title}", ratio_cell(found)])
     return rows
 
 

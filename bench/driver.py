@@ -55,6 +55,11 @@ class Driver:
             raise ValueError("results are missing, wrong or out of order")
         return {"seconds": seconds, "cpu": cpu}
 
+    def maps(self, items: int, ways: dict[str, int | None]) -> dict[str, float]:
+        """Seconds of a map of calls that do nothing, and of a local pool's with each chunksize."""
+        seconds: dict[str, float] = self.run(self.module.maps, items, ways)
+        return seconds
+
     def calls(self, callers: int, each: int) -> dict[str, Any]:
         """Seconds that each call took, with so many callers at once."""
         if inspect.iscoroutinefunction(self.module.call):

@@ -1,17 +1,14 @@
-"""The library beside the standard library's: ``python -m bench.library``.
+"""The library's hand-overs: ``python -m bench.library``.
 
-How long a waiting `get` or `acquire` takes to hear of the `put` or `release`, and a map of
-20,000 calls that do nothing beside a local pool of two.
+How long a waiting `get` or `acquire` takes to hear of the `put` or `release`.
 Start it with a stack: TASK_MODULES=bench producer stack -- python -m bench.library
 """
 
 import argparse
 import json
-import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable
 from typing import Any
 
 os.environ["OUTPUT"] = "off"
@@ -23,9 +20,6 @@ from bench.arguments import positive
 from bench.commands import end_with
 from producer.laboratory.figures import percentile
 from shared import multiprocessing as ours
-from shared import workloads
-
-ITEMS = 20_000
 
 
 def tell_waits(questions: Any, answers: Any) -> None:
@@ -74,50 +68,20 @@ def lock_waits(times: int) -> list[float]:
     return found
 
 
-def map_seconds(rounds: int) -> dict[str, float]:
-    """The best of some interleaved rounds: seconds for a map of all items."""
-    found: dict[str, list[float]] = {}
-    with multiprocessing.Pool(2) as local, ours.Pool() as cluster:
-        ways: dict[str, Callable[[], Any]] = {
-            "cluster": lambda: cluster.map(workloads.noop, range(ITEMS)),
-            "local, chunksize=1": lambda: local.map(workloads.noop, range(ITEMS), 1),
-            "local": lambda: local.map(workloads.noop, range(ITEMS)),
-        }
-        for _ in range(rounds):
-            for name, run in ways.items():
-                began = time.perf_counter()
-                if len(run()) != ITEMS:
-                    raise SystemExit(f"{name}: results are missing")
-                found.setdefault(name, []).append(time.perf_counter() - began)
-    return {name: min(seconds) for name, seconds in found.items()}
-
-
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.library", description=__doc__)
     parser.add_argument("--times", type=positive, default=100, help="hand-overs (%(default)s)")
-    parser.add_argument("--rounds", type=positive, default=3, help="rounds of maps (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     waits = {"Queue": queue_waits(arguments.times), "Lock": lock_waits(arguments.times)}
-    maps = map_seconds(arguments.rounds)
-    cluster = maps["cluster"]
     if arguments.json:
-        print(json.dumps({"hand_over_s": waits, "map_s": maps}, indent=2))
+        print(json.dumps({"hand_over_s": waits}, indent=2))
         return 0
     table = Table("hand-over to a process on a worker", "median", "p99")
     for name, waited in waits.items():
         middle, last = statistics.median(waited), percentile(waited, 99)
         table.add_row(name, f"{middle * 1e3:.1f} ms", f"{last * 1e3:.1f} ms")
-    Console().print(table)
-    table = Table(f"map(noop, range({ITEMS:,}))", "beside the cluster")
-    table.add_row("Pool() on the cluster", "1.00")
-    for name, seconds in maps.items():
-        if name != "cluster":
-            table.add_row(
-                f"multiprocessing.Pool(2), {name.partition(', ')[2] or 'default chunks'}",
-                f"{seconds / cluster:.2f}",
-            )
     Console().print(table)
     return 0
 

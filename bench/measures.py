@@ -58,6 +58,7 @@ class Scale:
     calls: int
     calls_each: int  # of 50 callers
     gather: int
+    maps: int
     idle_s: float
     lengths: tuple[int, ...]  # of the queues, see `bench.growth`
     drain_long: int  # of a long queue
@@ -71,6 +72,7 @@ FULL = Scale(
     calls=500,
     calls_each=40,
     gather=2_000,
+    maps=10,
     idle_s=10,
     lengths=(1_000, 10_000, 100_000, 1_000_000),
     drain_long=5_000,
@@ -83,6 +85,7 @@ QUICK = Scale(
     calls=100,
     calls_each=4,
     gather=500,
+    maps=5,
     idle_s=2,
     lengths=(1_000, 10_000),
     drain_long=500,
@@ -95,6 +98,7 @@ TINY = Scale(
     calls=10,
     calls_each=1,
     gather=50,
+    maps=1,
     idle_s=0.2,
     lengths=(50, 200),
     drain_long=100,

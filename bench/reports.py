@@ -68,7 +68,7 @@ def markdown(results: Results, about: dict[str, Any]) -> str:
             "",
             *winners(results),
         ]
-    lines += _growth(results) + _limits(results)
+    lines += _growth(results) + _limits(results) + _maps(results)
     lines += [
         "",
         "## What is compared",
@@ -132,6 +132,21 @@ def _limits(results: Results) -> list[str]:
         *markdown_table(rows),
         "",
         *chapters.reached(results),
+    ]
+
+
+def _maps(results: Results) -> list[str]:
+    rows = chapters.beside_multiprocessing(results)
+    if len(rows) == 1:
+        return []
+    return [
+        "",
+        "## Beside `multiprocessing`",
+        "",
+        f"The same map, in turns, on a prefork worker of {OURS} with two processes and on a local "
+        "pool of two; the median of the ratios.",
+        "",
+        *markdown_table(rows),
     ]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from bench.growth import growth
 from bench.limits import limits
+from bench.maps import maps
 from bench.measures import Figures, Scale, calls, drain
 from bench.systems import SIZES, Form, System
 
@@ -19,9 +20,10 @@ PARTS: dict[str, Part] = {
     "calls": calls,
     "growth": growth,
     "limits": limits,
+    "maps": maps,
 }
 # The parts that compare with something else than another system.
-OURS_ALONE = {"limits"}
+OURS_ALONE = {"limits", "maps"}
 
 
 def order(

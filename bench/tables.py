@@ -51,7 +51,7 @@ def markdown(rows: Rows) -> list[str]:
 def show(console: Console, title: str, rows: Rows) -> None:
     """On a terminal, as wide as it has to be."""
     header, *rest = rows
-    table = Table(*header, title=title or None, title_justify="left")
+    table = Table(*map(plain, header), title=title or None, title_justify="left")
     for row in rest:
         table.add_row(*map(plain, row))
     wide = Console(file=console.file, width=max(console.width, 40 + 16 * len(header)))

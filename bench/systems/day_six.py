@@ -1,13 +1,15 @@
 """This project: ordinary Celery tasks on its application, and calls through its pool."""
 
 import functools
+import multiprocessing
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from bench import variants  # before redis-py
 from bench.job import ran
-from shared import publishing
+from shared import publishing, workloads
 from shared.app import app
 from shared.multiprocessing.pool import Pool
 from shared.pools import PoolKind
@@ -18,6 +20,7 @@ KINDS = {
     "threads": (PoolKind.THREADS, 10),
     "processes": (PoolKind.PREFORK, 2),
     "greenlets": (PoolKind.GEVENT, 100),
+    "maps": (PoolKind.PREFORK, 2),
 }
 
 variants.switch(app)
@@ -92,6 +95,32 @@ def gather(count: int) -> list[int]:
     return [result.get() for result in results]
 
 
+@functools.lru_cache(maxsize=1)
+def map_pools() -> tuple[Any, Pool]:
+    """A local pool and ours, of two processes each."""
+    # The local one first: it forks this process.
+    return multiprocessing.Pool(2), Pool()
+
+
+def maps(items: int, ways: dict[str, int | None]) -> dict[str, float]:
+    local, ours = map_pools()
+    runs: dict[str, Callable[[], list[int]]] = {
+        "ours": lambda: ours.map(workloads.noop, range(items)),
+        **{
+            way: functools.partial(local.map, workloads.noop, range(items), chunksize)
+            for way, chunksize in ways.items()
+        },
+    }
+    seconds = {}
+    for name, run in runs.items():
+        started = time.perf_counter()
+        found = run()
+        seconds[name] = time.perf_counter() - started
+        if found != list(range(items)):
+            raise ValueError("results are missing, wrong or out of order")
+    return seconds
+
+
 def left() -> int:
     client = store()
     taken = sum(client.hlen(key) for key in client.scan_iter("taken:*"))
@@ -103,9 +132,10 @@ def left() -> int:
 def worker(form: str) -> list[list[str]]:
     kind, size = KINDS[form]
     command = [*variants.celery_command(), "-A", __name__, "worker"]
-    # One queue for all forms: what is compared is the worker.
+    # One queue for the forms of all systems: what is compared is the worker.
+    queue = kind if form == "maps" else PoolKind.THREADS
     command += ["--pool", kind.value, "--concurrency", str(size)]
-    command += ["--queues", PoolKind.THREADS.value, "--without-mingle"]
+    command += ["--queues", queue.value, "--without-mingle"]
     # A name of its own: there may be several.
     command += ["--hostname", f"{kind.value}-{uuid.uuid4().hex[:8]}@%h"]
     command += variants.OPTIONS.get(variants.NAME, [])

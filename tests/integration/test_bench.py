@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import environments, growth, limits
+from bench import environments, growth, limits, maps
 from bench.measures import MEASURES, TINY
 from tests.conftest import unavailable
 
@@ -57,6 +57,7 @@ def test_every_measure_is_found_for_both(report):
         for kind in (limits.ONE_BY_ONE, limits.TOGETHER)
         for of in limits.OF
     }
+    assert found >= {("day-six", maps.measure(way).key) for way, _, _ in maps.WAYS}
     assert all(sample["value"] >= 0 for sample in samples)
 
 
@@ -71,6 +72,7 @@ def test_it_prints_and_writes_a_table_and_a_chart(report):
     assert "## Who is ahead of it" in text
     assert "## As the queue grows" in text
     assert "## Beside Redis itself" in text
+    assert "| `multiprocessing.Pool(2)`, default chunks |" in text
     assert (folder / "bench.svg").read_text(encoding="utf-8").startswith("<svg ")
 
 

@@ -19,6 +19,7 @@ from bench import (
     commands,
     growth,
     limits,
+    maps,
     measures,
     replays,
     reports,
@@ -467,6 +468,17 @@ def test_the_benchmark_of_redis_stands_beside_it_where_there_is_one():
     rows = chapters.beside_redis(found)
 
     assert rows[1][-2:] == ["LPUSH, one by one: 40,000", "12 %"]
+
+
+def test_a_map_of_the_standard_library_stands_beside_ours():
+    local = maps.measure("default").key
+    found = Results([Sample(OURS, local, number, 0.2) for number in range(2)])
+
+    assert chapters.beside_multiprocessing(found)[1:] == [
+        ["`multiprocessing.Pool(2)`, default chunks", "**0.20** (0.20–0.20)"]
+    ]
+    assert reports.markdown(found, ABOUT).count("## Beside `multiprocessing`") == 1
+    assert "multiprocessing" not in reports.markdown(Results(BESIDE), ABOUT)
 
 
 def test_a_line_of_monitor_is_a_command_and_what_a_script_does_is_none():
