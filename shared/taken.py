@@ -18,6 +18,7 @@ import datetime
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -477,14 +478,11 @@ def _native_thread(target: Callable[[], None]) -> None:
 
     The lease must be renewed while greenlets keep the processor to themselves.
     """
-    try:
-        from gevent.monkey import get_original  # noqa: PLC0415 - only where there is gevent
-
-        start: Any = get_original("_thread", "start_new_thread")
-    except ImportError:
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if monkey is None:
         threading.Thread(target=target, name="lease", daemon=True).start()
     else:
-        start(target, ())
+        monkey.get_original("_thread", "start_new_thread")(target, ())
 
 
 # Celery's name of this worker, set before it takes anything.
