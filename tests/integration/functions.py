@@ -1,8 +1,10 @@
 """Functions that the tests run on the workers."""
 
 import asyncio
+import gc
 import os
 import signal
+import sys
 import time
 
 
@@ -144,3 +146,9 @@ def pid_noted_in(path):
     with open(path, "a") as file:
         file.write(f"{os.getpid()}\n")
     return os.getpid()
+
+
+def spared():
+    """When Python looks for garbage; whether gevent, if it is here, notes who starts what."""
+    gevent = sys.modules.get("gevent")
+    return gc.get_threshold()[0], gevent and gevent.config.track_greenlet_tree

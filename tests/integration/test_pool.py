@@ -1,5 +1,6 @@
 """The pool on real workers, of all three kinds, beside the standard library's own."""
 
+import gc
 import itertools
 import json
 import multiprocessing
@@ -28,6 +29,7 @@ from shared.errors import (
 )
 from shared.multiprocessing import Pool, chunks
 from shared.pools import PoolKind
+from shared.settings import current
 from shared.store import store
 from tests.integration import functions as f
 
@@ -1118,3 +1120,13 @@ def test_nothing_is_done_twice_when_each_task_has_a_process_of_its_own(open_recy
 def test_a_pool_without_processes_refuses_to_replace_them(stack, kind):
     with pytest.raises(ValueError, match=f"needs a prefork pool: {kind.value} workers have no"):
         Pool(1, None, (), 3, kind=kind)
+
+
+def test_a_worker_spends_little_on_what_no_task_needs(kind):
+    with Pool(1, kind=kind) as pool:
+        found = pool.apply(f.spared)
+
+    if kind is PoolKind.GEVENT:
+        assert found == (current().gevent_concurrency * 100, False)
+    else:
+        assert found == (gc.get_threshold()[0], None)
