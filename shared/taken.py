@@ -15,6 +15,7 @@ one's counts only where the message has not gone back yet.
 
 import contextlib
 import datetime
+import itertools
 import json
 import os
 import socket
@@ -47,6 +48,8 @@ _AT_ONCE = 1_000
 # Acknowledgements wait this long for others: as many finished tasks run again after a kill.
 _GATHER_S = 0.001
 _PAUSE_S = 0.2
+# How many messages a channel may number; Lua counts up to millions of such ranges.
+_RANGE = 10**9
 
 # KEYS: owners' names, what this owner has taken, then the lists in order. ARGV: owner, the number
 # for the first message, how many, the largest size, 1 if the answer to the last take was lost,
@@ -167,7 +170,8 @@ class Owner:
         self.lease_s = settings.worker_lease_s
         self.hostname = node_name or socket.gethostname()
         self.name = ""
-        self.next_number = 0
+        self._ranges = itertools.count()
+        self._left: deque[tuple[str, int]] = deque()
         # The delivery tags of what is being run, which is not to be given back.
         self.running: Callable[[], set[str]] = set
         self._settings = settings
@@ -203,6 +207,23 @@ class Owner:
             "its queues, and no outcome of it counts any more",
             name,
         )
+
+    def first_number(self, name: str) -> int:
+        """Where a channel that takes for this owner's name begins to number.
+
+        In a range of its own, for others may take at the same time; or where a closed one ended,
+        to find what that took and never heard of.
+        """
+        with contextlib.suppress(IndexError):
+            while True:
+                left_under, number = self._left.pop()
+                if left_under == name:
+                    return number
+        return next(self._ranges) * _RANGE
+
+    def leave_number(self, name: str, number: int) -> None:
+        """Have another channel go on there: this one is closed."""
+        self._left.append((name, number))
 
     def holds(self, delivery_tag: str) -> bool:
         """Whether a message was taken under the present lease, or by another transport."""
@@ -335,7 +356,7 @@ class Owner:
     def _become_another(self, client: redis.Redis) -> None:
         name = f"{self.hostname}:{uuid.uuid4().hex[:12]}"
         _renew(client, name, self.lease_s, become=True)
-        self.name, self.next_number = name, 0
+        self.name = name
 
     def _renew_forever(self) -> None:
         client = connect(self._settings, answer_within_s=self.lease_s / 4)

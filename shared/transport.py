@@ -129,6 +129,8 @@ class Channel(base.Channel):
         self._told_on: Any = None  # the socket on which Redis tells of changes
         self._waiting = False  # for news of a change, with no command under way
         self._under = ""  # the owner for which the last take was
+        self._number = 0  # of the next message that is taken for it
+        self._no_ack: set[str] = set()  # queues whose messages nobody acknowledges
         self._asked = 0  # for how many messages
         self._ahead = 0  # how many beyond the room for them
         self._mean_bytes = 1.0  # of those that came last
@@ -141,9 +143,10 @@ class Channel(base.Channel):
         self._answered_at = 0.0
         super().__init__(*args, **kwargs)
 
-    def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
         """Also look into the new queue at once, whoever adds it while the consumer listens."""
-        consumer = super().basic_consume(queue, *args, **kwargs)
+        (self._no_ack.add if no_ack else self._no_ack.discard)(queue)
+        consumer = super().basic_consume(queue, no_ack, *args, **kwargs)
         self._wake()
         self.wake()
         return consumer
@@ -165,16 +168,20 @@ class Channel(base.Channel):
             self._brpop_sent_at = time.monotonic()
 
     def _brpop_start(self, timeout: float | None = None) -> None:
-        queues = self._queue_cycle.consume(len(self.active_queues))
-        if not queues:
+        if self._no_ack.issuperset(self.active_queues):
+            # Answers to remote control, mostly. What nobody acknowledges is not recorded.
+            super()._brpop_start(timeout)
             return
+        queues = self._queue_cycle.consume(len(self.active_queues))
         owner = taken.owner()
         keys = [self._q_for_pri(queue, pri) for pri in self.priority_steps for queue in queues]
         connection = self.client.connection
         self._in_poll, self._waiting = connection, False
         self._asking, self._brpop_sent_at = True, time.monotonic()
         # Looked at once: a thread beside this one may find the lease lost at any moment.
-        self._under = name = owner.name
+        name = owner.name
+        if self._under != name:
+            self._under, self._number = name, owner.first_number(name)
         self._asked = self._how_many()
         self._settle_again()
         self._settling = owner.settle_along(name)
@@ -183,7 +190,7 @@ class Channel(base.Channel):
         command: Any = (
             *(("EVAL", taken.TAKE.text) if is_new else ("EVALSHA", taken.TAKE.sha)),
             *(len(keys) + 2, taken.NAMES, taken.PREFIX + name, *keys),
-            *(name, owner.next_number, self._asked, _largest(), int(again)),
+            *(name, self._number, self._asked, _largest(), int(again)),
             *(delivery_tag.rpartition("#")[2] for delivery_tag in self._settling),
         )
         packed = [pack_command(_TELL), pack_command(command)] if is_new else [pack_command(command)]
@@ -211,6 +218,8 @@ class Channel(base.Channel):
         return min(_AT_MOST, room + self._ahead)
 
     def _brpop_read(self, **options: Any) -> bool:
+        if not (self._waiting or self._asking):
+            return bool(super()._brpop_read(**options))
         connection = self.client.connection
         try:
             if self._waiting:
@@ -289,7 +298,7 @@ class Channel(base.Channel):
             return  # the lease was lost meanwhile, and these went back
         size_bytes, was_lost = 0, False
         for number, entry, *size in answer:
-            owner.next_number = number + 1
+            self._number = number + 1
             size_bytes += len(entry)
             delivery_tag = taken.tag(owner.name, number)
             list_name, _, text = entry.partition(b"\n")
@@ -321,6 +330,8 @@ class Channel(base.Channel):
             message, queue = self._kept.popleft()
             delivered = True
             self._queue_cycle.rotate(queue)
+            if queue in self._no_ack:
+                taken.owner().settle(message["properties"]["delivery_tag"])
             self.connection._deliver(message, queue)
         return delivered
 
@@ -376,6 +387,10 @@ class Channel(base.Channel):
         finally:
             self._settle_again()
             self._give_back(lambda *_: True)
+            owner = taken.existing()
+            if owner is not None and self._under:
+                owner.leave_number(self._under, self._number)
+                self._under = ""
 
 
 class Poller(base.MultiChannelPoller):

@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 import redis
-from kombu import Connection, Queue
+from kombu import Connection, Consumer, Queue
 from kombu.transport import redis as kombu_redis
 from kombu.utils import eventio
 
@@ -323,3 +323,68 @@ def test_a_take_whose_answer_was_lost_is_found_again(consumer, monkeypatch):
             consumer.channel.handlers["BRPOP"]()
 
     assert receive(consumer).payload == 2
+
+
+def test_what_a_closed_channel_took_and_never_heard_of_is_found_by_the_next_one(consumer):
+    connection, queue = consumer.channel.connection.client, consumer.queues[0]
+    publish(consumer, [1])
+    with another(connection, queue) as lost:
+        lost.channel.connection.cycle._register_BRPOP(lost.channel)
+        assert eventually(lambda: queued(consumer) == 0)
+        lost.channel.client.connection.disconnect()
+
+    with another(connection, queue) as next_one:
+        assert receive(next_one).payload == 1
+
+
+@contextlib.contextmanager
+def another(connection, queue, channel=None, **options):
+    """One more consumer, on a connection of its own or on that channel."""
+    received = []
+    with contextlib.nullcontext(channel) if channel else connection.clone() as where:
+        consumer = Consumer(where, [queue], on_message=received.append, **options)
+        consumer.received = received
+        with consumer:
+            consumer.qos(prefetch_count=2)
+            yield consumer
+
+
+def test_two_that_take_at_the_same_time_record_what_they_take_apart(consumer):
+    connection = consumer.channel.connection.client
+    publish(consumer, [1, 2])
+
+    with another(connection, consumer.queues[0]) as second:
+        both = (consumer, second)
+        for one in both:
+            one.channel.connection.cycle._register_BRPOP(one.channel)
+        for one in both:
+            one.channel.handlers["BRPOP"]()
+
+        assert [one.received[0].payload for one in both] == [1, 2]
+        assert len({one.received[0].delivery_tag for one in both}) == 2
+        assert store().hlen(taken.owner().key) == 2
+        for one in both:
+            one.received[0].ack()
+        assert eventually(lambda: store().hlen(taken.owner().key) == 0)
+
+
+def test_nothing_is_recorded_of_what_nobody_acknowledges(consumer):
+    connection = consumer.channel.connection.client
+    publish(consumer, [1])
+
+    with another(connection, consumer.queues[0], no_ack=True) as careless:
+        assert receive(careless).payload == 1
+
+    assert taken.existing() is None
+
+
+def test_what_nobody_acknowledges_is_forgotten_beside_what_somebody_does(consumer):
+    publish(consumer, [1])
+    queue = Queue(f"transport-{uuid.uuid4().hex}")
+
+    with another(None, queue, consumer.channel, no_ack=True) as careless:
+        consumer.channel.connection.client.Producer().publish(2, routing_key=queue.name)
+        drain_until(consumer, lambda: careless.received and consumer.received)
+
+        assert eventually(lambda: store().hlen(taken.owner().key) == 1)
+        queue(consumer.channel).delete()
