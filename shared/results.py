@@ -59,11 +59,11 @@ def answer(
     entries.append({"id": call_id, "outcome": payload})
     if not taken.parse_tag(delivery_tag):
         _add(reply_to, entries)
-    elif owner := taken.existing():
+    elif (owner := taken.existing()) and owner.holds(delivery_tag):
         owner.leave_to_answer(delivery_tag)
         outbox.outbox.put(outbox.Answer(reply_to, delivery_tag, entries))
     else:
-        # A pool's own process, which has nothing else to send.
+        # A pool's own process, whose parent took it, has nothing else to send.
         answered = outbox.Answer(reply_to, delivery_tag, entries)
         _persist(call_id, lambda: outbox.send(store(), [answered]))
 
