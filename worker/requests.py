@@ -14,7 +14,7 @@ from celery.worker import request as base
 from celery.worker import state
 from kombu.exceptions import ContentDisallowed, DecodeError
 
-from shared import calls, dead, taken, withdrawn
+from shared import calls, dead, exceptions, taken, withdrawn
 from shared.app import app
 from shared.errors import WorkerLost
 from shared.pools import PoolKind
@@ -121,6 +121,9 @@ class Request(base.Request):
         elif isinstance(error, TimeLimitExceeded):
             # The process pool says this before it calls `on_timeout`, and Celery acknowledges.
             self._keep_overdue(error.args[0])
+        elif isinstance(error, MemoryError):
+            # It was the task's. Celery takes it for the worker's own, and ends that.
+            exc_info.exception = exceptions.stand_in("MemoryError", str(error))
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
 

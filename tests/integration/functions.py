@@ -152,3 +152,7 @@ def spared():
     """When Python looks for garbage; whether gevent, if it is here, notes who starts what."""
     gevent = sys.modules.get("gevent")
     return gc.get_threshold()[0], gevent and gevent.config.track_greenlet_tree
+
+
+def exhaust(_=None):
+    raise MemoryError("too large")

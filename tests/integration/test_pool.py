@@ -1130,3 +1130,14 @@ def test_a_worker_spends_little_on_what_no_task_needs(kind):
         assert found == (current().gevent_concurrency * 100, False)
     else:
         assert found == (gc.get_threshold()[0], None)
+
+
+def test_calls_that_run_out_of_memory_cost_no_worker_and_no_place(kind):
+    places = 1 if kind is PoolKind.PREFORK else current().concurrency(kind)
+
+    with Pool(kind=kind) as pool:
+        for result in [pool.apply_async(f.exhaust) for _ in range(places)]:
+            with pytest.raises(MemoryError, match="too large"):
+                result.get(LONG_S)
+
+        assert pool.apply_async(f.double, (2,)).get(LONG_S) == 4
