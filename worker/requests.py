@@ -105,7 +105,7 @@ class Request(base.Request):
         super().on_timeout(soft, timeout)
 
     def _keep_overdue(self, timeout: float) -> None:
-        if not (state.should_terminate or self.name in (calls.NAME, calls.PROCESS)):
+        if not (state.should_terminate or self.task.name in (calls.NAME, calls.PROCESS)):
             reason = f"TimeLimitExceeded: it took longer than {timeout:g} s"
             _keep(self.id, self.message.delivery_tag, reason, self.hostname)
 

@@ -1,9 +1,16 @@
 """What a worker makes of what a pool tells it of a task."""
 
+import types
+
 import pytest
 from billiard.exceptions import WorkerLostError
+from celery.app.task import Context
 from celery.concurrency.base import apply_target
+from kombu.message import Message
 
+from shared import calls
+from shared.app import app
+from worker import requests
 from worker.requests import Request
 
 
@@ -36,3 +43,34 @@ def test_a_task_that_ends_is_told_as_it_ended(request_and_told):
     apply_target(divmod, (7, 2), callback=request.on_success)
 
     assert told == [(3, 1)]
+
+
+@pytest.mark.parametrize(("name", "kept"), [(calls.NAME, []), ("sleep", ["an id"])])
+def test_what_took_too_long_is_kept_unless_a_caller_was_told(monkeypatch, name, kept):
+    request, found = Request.__new__(Request), []
+    monkeypatch.setattr(requests, "_keep", lambda task_id, *_: found.append(task_id))
+    request._task = types.SimpleNamespace(name=name)
+    request._message = types.SimpleNamespace(delivery_tag="taken:here#1")
+    request._hostname, request.id, request.name = "here", "an id", "module.function"
+
+    request._keep_overdue(1.0)
+
+    assert found == kept
+
+
+@pytest.mark.parametrize("custom", [{}, {"tenant": "a", "sent_at": 1.0}])
+def test_a_task_sees_the_headers_that_celery_would_show_it(custom):
+    headers = {"id": "an id", "task": calls.NAME, "lang": "py", "argsrepr": "()", **custom}
+    message = Message(
+        body="[[], {}, {}]",
+        content_type="application/json",
+        content_encoding="utf-8",
+        headers=headers,
+        delivery_info={},
+        properties={},
+    )
+
+    seen = Context(Request(message, app=app, task=app.tasks[calls.NAME])._request_dict).headers
+
+    assert seen == custom
+    assert seen == (Context(headers).headers or {})
