@@ -27,7 +27,7 @@ class Backend(RedisBackend):
         self, task_id: str, result: Any, request: Any = None, *args: Any, **kwargs: Any
     ) -> None:
         """Store a result, unless it comes too late."""
-        if not _comes_late(task_id, request):
+        if not comes_late(request):
             super().mark_as_done(task_id, result, request, *args, **kwargs)
 
     def mark_as_failure(
@@ -40,7 +40,7 @@ class Backend(RedisBackend):
         **kwargs: Any,
     ) -> None:
         """Store an error, unless it comes too late."""
-        if not isinstance(exc, TimeLimitExceeded) and _comes_late(task_id, request):
+        if not isinstance(exc, TimeLimitExceeded) and comes_late(request):
             return
         try:
             super().mark_as_failure(task_id, exc, traceback, request, *args, **kwargs)
@@ -63,28 +63,31 @@ def watch(request: Any) -> None:
     timer.start()
 
 
-def _forget(task: Any, **_: Any) -> None:
+def _forget(task_id: str, task: Any, **_: Any) -> None:
     """Let no thread wait for the deadline of what has ended."""
-    timer = _timers.pop(_tag(task.request), None)
+    delivery_tag = _tag(task.request)
+    timer = _timers.pop(delivery_tag, None)
     if timer is not None:
         timer.cancel()
+    if delivery_tag in _late:
+        _late.discard(delivery_tag)
+        logger.warning("%s has ended now, too late: what it gave is not taken", task_id)
 
 
 def _end(request: Any, limit_s: float) -> None:
     if request not in state.active_requests:
         return
+    request.late = True
     _late.add(request.message.delivery_tag)
     request.on_timeout(False, limit_s)
+    # A process pool says so, too, beside what Celery does at a timeout.
+    request.send_event("task-failed", exception=repr(TimeLimitExceeded(limit_s)))
     logger.warning("%s[%s] goes on in its thread and keeps its place", request.name, request.id)
 
 
-def _comes_late(task_id: str, request: Any) -> bool:
-    delivery_tag = _tag(request)
-    if delivery_tag not in _late:
-        return False
-    _late.discard(delivery_tag)
-    logger.warning("%s has ended now, too late: what it gave is not taken", task_id)
-    return True
+def comes_late(request: Any) -> bool:
+    """Whether a task that ends now, its context given, was given up at its deadline."""
+    return _tag(request) in _late
 
 
 def _tag(request: Any) -> str:

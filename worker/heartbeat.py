@@ -13,6 +13,7 @@ from shared import calls, presence, probes, taken
 from shared.pools import PoolKind
 from shared.settings import current
 from shared.store import connect, store
+from worker import deadlines
 
 logger = get_logger(__name__)
 
@@ -157,7 +158,9 @@ counts = Counts()
 @signals.task_postrun.connect(weak=False)
 def _count(task: Any, state: str, **_: Any) -> None:
     queue = (task.request.delivery_info or {}).get("routing_key") or "unknown"
-    counts.add(queue, "done" if state == "SUCCESS" else "failed")
+    # Asked here, before `deadlines` forgets it: that is connected after this.
+    done = state == "SUCCESS" and not deadlines.comes_late(task.request)
+    counts.add(queue, "done" if done else "failed")
 
 
 @signals.worker_process_shutdown.connect(weak=False)

@@ -44,11 +44,15 @@ _WRONG_PARTS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticEr
 class Request(base.Request):
     """Refuses what is no task, and tells the transport when a pool process was lost."""
 
+    late = False  # given up at its deadline, while its thread goes on
+
     def __init_subclass__(cls) -> None:
         """Celery makes a class for each task, with an `on_success` of its own."""
         on_success = cls.on_success
 
         def on_end(self: Any, ended: Any) -> Any:
+            if self.late:
+                return None  # all were told at its deadline
             # Celery's gevent pool tells so that a task has called exit(): no result to take apart.
             lost = isinstance(ended, ExceptionInfo)
             return self.on_failure(ended) if lost else on_success(self, ended)

@@ -16,6 +16,8 @@ import redis
 
 from shared import dead, presence, taken
 from shared.pools import PoolKind
+from shared.store import store
+from tests.handles.redis_only import eventually
 
 PRODUCER = [sys.executable, "-m", "producer"]
 
@@ -440,9 +442,15 @@ def test_one_key_for_many_tasks_is_refused(stack):
     assert "--id 'mine'" in done.stderr
 
 
+def counted(pool):
+    """How many tasks of a pool ended well, and how many did not."""
+    return tuple(int(store().hget("counts", f"{pool}:{how}") or 0) for how in ("done", "failed"))
+
+
 @pytest.mark.parametrize("pool", list(PoolKind))
 def test_a_task_that_takes_too_long_fails_at_its_limit_and_stays_failed(stack, pool):
     words = ("sleep", "3", "--pool", pool.value, "--time-limit", "0.7")
+    before = counted(pool)
 
     done = producer("send", *words, "--wait", "--json", "--timeout", "30")
 
@@ -459,6 +467,8 @@ def test_a_task_that_takes_too_long_fails_at_its_limit_and_stays_failed(stack, p
         while f"{outcome['id']} has ended now, too late" not in log.read_text():
             assert time.monotonic() < deadline
         assert json.loads(producer("result", outcome["id"], "--json").stdout)["state"] == "FAILURE"
+    if pool is not PoolKind.PREFORK:  # where the process that counts is killed
+        assert eventually(lambda: counted(pool) == (before[0], before[1] + 1))
     assert producer("dead", "drop", outcome["id"]).returncode == 0
 
 
