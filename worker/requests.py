@@ -7,6 +7,7 @@ import redis
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
+from celery.app.task import Context
 from celery.exceptions import InvalidTaskError
 from celery.utils.log import get_logger
 from celery.worker import consumer as base_consumer
@@ -35,6 +36,11 @@ _HEADERS = (
     ("retries", int),
 )
 
+# What is no header of whoever sent the message, as Celery's `Context` has it.
+_CELERYS_HEADERS = frozenset(
+    {*Context.__dict__, "lang", "task", "argsrepr", "kwargsrepr", "compression"}
+)
+
 _NO_LIMITS = [None, None]
 
 # What Celery's code raises when a part of a message is missing or has a wrong type.
@@ -44,6 +50,7 @@ _WRONG_PARTS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticEr
 class Request(base.Request):
     """Refuses what is no task, and tells the transport when a pool process was lost."""
 
+    _body: Any
     late = False  # given up at its deadline, while its thread goes on
 
     def __init_subclass__(cls) -> None:
@@ -62,7 +69,9 @@ class Request(base.Request):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
             super().__init__(*args, **kwargs)
-            arguments, keywords, embedded = self._payload
+            # As Celery has it; its `_payload` takes a lock for each.
+            payload = self._body if self._decoded else self.message.payload
+            arguments, keywords, embedded = payload
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidTaskError(f"a part of it is missing or wrong: {error!r}") from error
         if not (
@@ -80,7 +89,10 @@ class Request(base.Request):
                 raise InvalidTaskError(f"its {name} is no {kind.__name__}: {value!r:.100}")
         if _kind is not PoolKind.PREFORK:
             # Nothing is sent to another process, so that it need not be decoded once more.
-            self._body, self._content_type = self._payload, None
+            self._body, self._content_type = payload, None
+        # Celery's `Context` would find them by trying all names of its own, each time.
+        custom = self._request_dict.keys() - _CELERYS_HEADERS
+        self._request_dict.setdefault("headers", {name: header(name) for name in custom})
         limits = header("timelimit") or _NO_LIMITS
         if limits != _NO_LIMITS and (
             len(limits) != 2 or not all(isinstance(limit, int | float | None) for limit in limits)

@@ -37,31 +37,33 @@ def lean(task: Any, celerys: Tracer) -> Tracer:
         if not get("ignore_result") or any(map(get, _MORE)) or signals.task_prerun.receivers:
             return celerys(uuid, args, kwargs, request)
         failed: Exception | None = None
+        value = state = None
         began = time.monotonic()
-        # Celery would make these of all that it does not know.
-        request.setdefault("headers", {})
         _task_stack.push(task)
         push(Context(request, called_directly=False))
         try:
             value = run(*args, **kwargs)
             took_s = time.monotonic() - began
+            state = SUCCESS
             if success.receivers:
                 success.send(sender=task, result=value, runtime=took_s)
-            if postrun.receivers:
-                postrun.send(
-                    sender=task,
-                    task_id=uuid,
-                    task=task,
-                    args=args,
-                    kwargs=kwargs,
-                    retval=value,
-                    state=SUCCESS,
-                )
         except Exception as error:
             failed = error
         finally:
-            pop()
-            _task_stack.pop()
+            try:
+                if failed is None and postrun.receivers:
+                    postrun.send(
+                        sender=task,
+                        task_id=uuid,
+                        task=task,
+                        args=args,
+                        kwargs=kwargs,
+                        retval=value,
+                        state=state,
+                    )
+            finally:
+                pop()
+                _task_stack.pop()
         if failed is not None:
             request[calls.RAISED] = failed
             try:

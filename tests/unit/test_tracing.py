@@ -1,9 +1,10 @@
 """Calls run by their own tracer, which leaves to Celery's what is Celery's."""
 
 import logging
+import signal
 
 import pytest
-from celery import signals
+from celery import current_task, signals
 from celery.app import trace
 
 from shared import calls
@@ -103,21 +104,48 @@ def test_signals_and_the_log_say_that_it_ended(task, caplog, monkeypatch):
     heard = []
     hear = lambda signal, **_: heard.append(signal)  # noqa: E731
     ended = (signals.task_success, signals.task_postrun)
-    for signal in ended:
-        signal.connect(hear, weak=False, dispatch_uid="test_tracing")
+    for one in ended:
+        one.connect(hear, weak=False, dispatch_uid="test_tracing")
     celerys = trace.build_tracer(task.name, task, app.loader, "here", app=app)
     monkeypatch.setattr(task, "lean", tracing.lean(task, celerys))
     try:
         run(task, divmod_seven, 3, shadow="a name", argsrepr="(3,)")
     finally:
-        for signal in ended:
-            signal.disconnect(dispatch_uid="test_tracing")
+        for one in ended:
+            one.disconnect(dispatch_uid="test_tracing")
 
     assert heard == list(ended)
     assert "Task a name[an id] succeeded" in caplog.text
 
 
+def test_a_call_that_is_ended_from_outside_is_told_of_as_celery_does(task):
+    heard = []
+    signals.task_postrun.connect(
+        lambda state, **_: heard.append(state), weak=False, dispatch_uid="test_tracing"
+    )
+    try:
+        with pytest.raises(SystemExit):
+            run(task, end_as_if_terminated)
+    finally:
+        signals.task_postrun.disconnect(dispatch_uid="test_tracing")
+
+    assert heard == [None]
+    assert task.request_stack.top is None
+
+
+def test_a_call_sees_the_headers_of_its_message(task):
+    assert run(task, own_headers, tenant="a").retval["tenant"] == "a"
+
+
 runs = []
+
+
+def own_headers():
+    return current_task.request.headers
+
+
+def end_as_if_terminated():
+    raise SystemExit(-256 + signal.SIGTERM)
 
 
 def divmod_seven(by):
