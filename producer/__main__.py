@@ -112,8 +112,12 @@ def tour(
     reports = []
     progress = Console(stderr=True)
     for number, one in enumerate(chosen, 1):
-        with progress.status(f"{one.name} ({number} of {len(chosen)}): {one.shows}"):
-            reports.append(rows.run(one, timed=report is not None))
+        try:
+            with progress.status(f"{one.name} ({number} of {len(chosen)}): {one.shows}"):
+                reports.append(rows.run(one, timed=report is not None))
+        except KeyboardInterrupt:
+            say(f"interrupted in {one.name}")
+            raise
         if not progress.is_terminal:
             say(f"{one.name} {'ok' if reports[-1].ok else 'FAILED'}")
     if json:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,10 @@ from shared.pools import PoolKind
 
 FOLDER = Path(examples.__file__).parent
 TIMEOUT_S = 120.0
+_INTERRUPTED_WITHIN_S = 2.0
 _ENDLESS_VALUES = 4
+# The scripts that run now: in sessions of their own, the terminal's Ctrl-C does not reach them.
+_running: "set[subprocess.Popen[str]]" = set()
 
 
 @dataclass(frozen=True)
@@ -98,9 +102,14 @@ def run(row: Row, *, timed: bool = False) -> Report:
     script = _run_on_terminal if timed else _run_script
     on_cluster = row.cluster or (lambda: script(row, ["-m", "producer", "run"]))
     sides: list[Callable[[], Side]] = [lambda: script(row, []), on_cluster]
-    # What only waits runs side by side; what computes has the machine to itself.
-    with ThreadPoolExecutor(1 if row.alone else 2) as executor:
-        local, cluster = executor.map(_attempt, sides)
+    try:
+        # What only waits runs side by side; what computes has the machine to itself.
+        # Not an executor's threads: Python's end would wait for those.
+        with ThreadPool(1 if row.alone else 2) as pool:
+            local, cluster = pool.map(_attempt, sides, chunksize=1)
+    except KeyboardInterrupt:
+        _interrupt()
+        raise
     problem = "; ".join(
         f"{name}: {side.problem}"
         for name, side in (("local", local), ("cluster", cluster))
@@ -119,6 +128,19 @@ def run(row: Row, *, timed: bool = False) -> Report:
         local=local.lines,
         cluster=cluster.lines,
     )
+
+
+def _interrupt() -> None:
+    """End the scripts as Ctrl-C would, by force where that takes too long."""
+    started = list(_running)
+    for process in started:
+        os.killpg(process.pid, signal.SIGINT)
+    deadline = time.monotonic() + _INTERRUPTED_WITHIN_S
+    for process in started:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _attempt(side: Callable[[], Side]) -> Side:
@@ -197,10 +219,12 @@ def _ended_in_time(process: "subprocess.Popen[str]") -> Iterator[None]:
     limit = threading.Timer(TIMEOUT_S, os.killpg, (process.pid, signal.SIGKILL))
     limit.daemon = True
     limit.start()
+    _running.add(process)
     try:
         yield
     finally:
         limit.cancel()
+        _running.discard(process)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
