@@ -7,6 +7,7 @@ pool, ``multiprocessing.ProcessError``) that one is raised instead.
     ├── SettingsError
     ├── BrokerUnavailable
     │   ├── BrokerGone
+    │   ├── NotRedis
     │   └── BrokerRefused
     │       └── BrokerFull
     ├── QueueFull
@@ -37,6 +38,7 @@ __all__ = [
     "MessageTooLarge",
     "NotAllowed",
     "NotPortable",
+    "NotRedis",
     "QueueFull",
     "RemoteError",
     "RepliesLost",
@@ -79,6 +81,13 @@ class BrokerUnavailable(DaySixError):
 
 class BrokerGone(BrokerUnavailable, ConnectionError):
     """Raised when Redis has been away for so long that nobody waits for it any more."""
+
+
+class NotRedis(BrokerUnavailable):
+    """Raised when something answers that does not speak Redis' protocol."""
+
+    def __str__(self) -> str:
+        return f"what answers at {self.address} is not Redis ({self.reason}); check REDIS_URL"
 
 
 class BrokerRefused(BrokerUnavailable):

@@ -17,7 +17,7 @@ from redis._parsers.base import BaseParser
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from shared.errors import BrokerFull, BrokerGone, BrokerRefused, BrokerUnavailable
+from shared.errors import BrokerFull, BrokerGone, BrokerRefused, BrokerUnavailable, NotRedis
 from shared.settings import Settings, current
 
 
@@ -169,6 +169,9 @@ def foreseen(settings: Settings | None = None) -> Iterator[None]:
     except (redis.ConnectionError, redis.TimeoutError) as error:
         address = (settings or current()).redis_address
         raise BrokerUnavailable(address, first_line(error)) from error
+    except redis.InvalidResponse as error:
+        address = (settings or current()).redis_address
+        raise NotRedis(address, first_line(error)) from error
     except redis.ResponseError as error:
         # WRONGPASS, NOPERM …: Redis' own first line says it best.
         address = (settings or current()).redis_address

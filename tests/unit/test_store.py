@@ -1,0 +1,46 @@
+"""What our own connection makes of servers that are none, or say nothing."""
+
+import contextlib
+import socket
+import threading
+
+import pytest
+
+from shared import errors
+from shared.settings import Settings
+from shared.store import connect, foreseen
+
+
+@contextlib.contextmanager
+def server(answer):
+    """A server that answers whoever connects so; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    answer(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_a_server_that_is_no_redis_is_told_as_such():
+    def answer(connection):
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+    with server(answer) as address:
+        settings = Settings(redis_url=f"redis://{address}/0")
+        with pytest.raises(errors.NotRedis) as raised, foreseen(settings):
+            connect(settings).ping()
+
+    assert f"what answers at {address} is not Redis" in str(raised.value)
+    assert isinstance(raised.value, errors.BrokerUnavailable)
