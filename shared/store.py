@@ -91,16 +91,39 @@ class Pool(redis.ConnectionPool):
             connection.disconnect()
 
 
+class Attempts(Retry):
+    """redis-py's further attempts, none of which begins late: it nests them, three in each other.
+
+    What is cut is so tried several times, what timed out once more.
+    """
+
+    within_s = 0.0
+
+    def call_with_retry(self, do: Any, fail: Any, *args: Any, **kwargs: Any) -> Any:
+        """What `do` returns; `fail` is told of each failure."""
+        until = time.monotonic() + self.within_s
+
+        def note(error: Exception, *count: int) -> None:
+            fail(error, *count)
+            if time.monotonic() > until:
+                raise error
+
+        return super().call_with_retry(do, note, *args, **kwargs)
+
+
 def connect(settings: Settings, *, answer_within_s: float | None = None) -> redis.Redis:
     """A client for Redis; it connects at its first command and survives short absences."""
+    timeout_s = answer_within_s or settings.redis_timeout_s
+    attempts = Attempts(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 3)
+    attempts.within_s = 1.5 * timeout_s
     pool = Pool.from_url(
         settings.broker_url,
-        socket_timeout=answer_within_s or settings.redis_timeout_s,
+        socket_timeout=timeout_s,
         socket_connect_timeout=min(settings.redis_timeout_s, 2.0),
         socket_keepalive=True,
         socket_keepalive_options=keepalive(settings),
         health_check_interval=25,
-        retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 3),
+        retry=attempts,
         # Every greenlet of a gevent worker may hold one while it answers.
         max_connections=connections(settings.gevent_concurrency),
     )

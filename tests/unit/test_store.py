@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 
 import pytest
 
@@ -44,3 +45,31 @@ def test_a_server_that_is_no_redis_is_told_as_such():
 
     assert f"what answers at {address} is not Redis" in str(raised.value)
     assert isinstance(raised.value, errors.BrokerUnavailable)
+
+
+def test_a_server_that_never_answers_is_given_up_in_about_the_time_it_may_take():
+    held = []
+
+    with server(held.append) as address:
+        settings = Settings(redis_url=f"redis://{address}/0", redis_timeout_s=0.1)
+        began = time.monotonic()
+        with pytest.raises(errors.BrokerUnavailable), foreseen(settings):
+            connect(settings).ping()
+
+    assert time.monotonic() - began < 0.5
+
+
+def test_a_connection_that_is_cut_is_made_anew_several_times(monkeypatch):
+    monkeypatch.setattr("redis.retry.sleep", lambda seconds: None)
+    asked = []
+
+    def answer(connection):
+        with connection:
+            asked.append(connection.recv(65536))
+
+    with server(answer) as address:
+        settings = Settings(redis_url=f"redis://{address}/0", redis_timeout_s=30)
+        with pytest.raises(errors.BrokerUnavailable), foreseen(settings):
+            connect(settings).ping()
+
+    assert len(asked) >= 4
