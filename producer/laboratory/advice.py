@@ -18,13 +18,14 @@ from shared.pools import PoolKind
 ALIKE, ALIKE_WHEN_SENDING = 0.85, 0.6
 # Celery's default first: processes survive each other's crashes, and can be ended and replaced.
 SIMPLEST_FIRST = (PoolKind.PREFORK, PoolKind.THREADS, PoolKind.GEVENT)
+NOT_MEASURED = "no pool of the cluster was measured"
 _MIB = 1024 * 1024
 # A child may grow to about this many times what it needs before it is replaced.
 _RECYCLE_AT = 2
 
 
 def recommend(report: Figures, growth_bytes: int = 0) -> Figures | None:
-    """The recommendation; None where no pool of the cluster was measured."""
+    """The recommendation; None where there is none, for which `why_none` has the reason."""
     picked = {}
     for kind in SIMPLEST_FIRST:
         cells = [
@@ -65,6 +66,16 @@ def recommend(report: Figures, growth_bytes: int = 0) -> Figures | None:
     return found
 
 
+def why_none(report: Figures) -> str:
+    """The reason for no recommendation."""
+    measured = [cell for cell in report["cells"] if cell["pool"] and cell["rates"]]
+    if not measured:
+        return NOT_MEASURED
+    if all(_failing(cell, report) == 1 for cell in measured):
+        return "every item failed"
+    return "in every pool more items failed than here"
+
+
 def _alike(report: Figures, cells: list[Figures]) -> float:
     """From which share of the best on a pool counts as as good."""
     sending_s = min((cell["overhead_s"] or 0.0 for cell in cells), default=0.0)
@@ -84,7 +95,10 @@ def _works(cell: Figures, report: Figures) -> bool:
     """Whether no more items fail than they do anyway."""
     anyway = min(_failing(c, report) for c in report["cells"] if c["rates"])
     # What is too large for a message fails on each pool alike: still say which would be best.
-    return bool(_failing(cell, report) <= anyway + 0.01 or report["work"]["too_large"])
+    if report["work"]["too_large"]:
+        return True
+    share = _failing(cell, report)
+    return share < 1 and share <= anyway + 0.01
 
 
 def _failing(cell: Figures, report: Figures) -> float:

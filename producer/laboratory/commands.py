@@ -79,7 +79,7 @@ def compare(
     from rich.console import Console
 
     from producer.arguments import WrongUsage
-    from producer.laboratory import executors, showing
+    from producer.laboratory import advice, executors, showing
     from producer.laboratory.comparing import Comparison
     from producer.laboratory.tasks import load_task
     from shared.store import foreseen, store
@@ -109,6 +109,8 @@ def compare(
     _write_reports(found, report or [])
     if comparison.interrupted:
         raise KeyboardInterrupt
+    if found["recommendation"] is None and advice.why_none(found) != advice.NOT_MEASURED:
+        raise typer.Exit(1)
 
 
 def check_tour_report(file: Path | None) -> None:

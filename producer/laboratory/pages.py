@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 
 from producer.laboratory import charts, showing
+from producer.laboratory.advice import why_none
 from producer.laboratory.laws import Figures
 
 # Nothing may be fetched, whatever stands in the page.
@@ -87,7 +88,7 @@ def _body(report: Figures) -> Iterator[str]:
         yield f"<p>Because it {escape(advice['reason'])}.</p>"
         yield f"<p>How sure: {escape(advice['confidence'])}, {escape(advice['confidence_text'])}.</p>"
     else:
-        yield "<p>No recommendation: no pool of the cluster was measured.</p>"
+        yield f"<p>No recommendation: {escape(why_none(report))}.</p>"
     if report["interrupted"]:
         yield "<p>Interrupted: these are the figures so far.</p>"
     yield "</div>"

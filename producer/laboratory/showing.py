@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from producer.laboratory.advice import why_none
 from producer.laboratory.figures import noise
 from producer.laboratory.laws import Figures
 
@@ -22,7 +23,7 @@ def show(report: Figures, console: Any) -> None:
     if report["interrupted"]:
         console.print("Interrupted: these are the figures so far.")
     if advice is None:
-        console.print("No recommendation: no pool of the cluster was measured.")
+        console.print(f"No recommendation: {why_none(report)}.")
         return
     console.print(f"\nRecommended: {summary(advice)}")
     console.print(f"  because    {advice['reason']}")

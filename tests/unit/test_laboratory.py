@@ -175,6 +175,15 @@ def test_nothing_measured_is_nothing_recommended():
     assert advice.recommend(report(cpu_share=1.0)) is None
 
 
+@pytest.mark.parametrize("anyway", [60, 0])
+def test_a_task_that_always_fails_is_no_reason_to_recommend_a_pool(anyway):
+    found = report(cell("threads", 2, 900, failed=60), cpu_share=0.1)
+    found["cells"][0]["failed"] = anyway
+
+    assert advice.recommend(found) is None
+    assert advice.why_none(found) == "every item failed"
+
+
 def test_the_laws_bound_what_can_be_measured():
     computing = report(cell("prefork", 8, 36), cell("threads", 8, 19), cpu_share=1.0)
     _, prefork, threads = computing["cells"]
