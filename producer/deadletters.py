@@ -36,10 +36,9 @@ def show_all(
     """List dead letters, the oldest first: id, when, task, queue and reason."""
     from itertools import islice
 
-    from rich.console import Console
     from rich.table import Table
 
-    from producer.printing import print_json, say
+    from producer.printing import console, print_json, say
     from shared import dead
 
     found = list(islice(dead.letters(), limit))
@@ -50,7 +49,7 @@ def show_all(
     for letter in found:
         table.add_row(letter["id"], _time(letter), str(letter["task"]), *_where(letter))
     if found:
-        Console(markup=False, highlight=False).print(table)
+        console().print(table)
     if (total := dead.count()) > len(found):
         say(f"there are {total:,}; --limit shows more")
     elif not found:

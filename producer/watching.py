@@ -44,7 +44,7 @@ def watch(
 ) -> None:
     """Watch pools, queues, throughput and the last tasks; q ends it."""
     from producer.arguments import WrongUsage
-    from producer.printing import print_json
+    from producer.printing import console, print_json
     from shared.store import foreseen
 
     if json and not once:
@@ -56,9 +56,7 @@ def watch(
             if json:
                 print_json(shown.as_dict())
             else:
-                from rich.console import Console
-
-                Console(markup=False, highlight=False).print(dashboard(shown, 20))
+                console().print(dashboard(shown, 20))
             return
         _live(events)
 
@@ -237,20 +235,20 @@ def dashboard(view: View, lines: int) -> Any:
 
 
 def _live(events: Events) -> None:
-    from rich.console import Console
     from rich.live import Live
 
     from producer.arguments import WrongUsage
+    from producer.printing import console
 
-    console = Console()
-    if not console.is_terminal:
+    terminal = console()
+    if not terminal.is_terminal:
         raise WrongUsage("there is no terminal to show it on; --once shows it once")
-    with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
+    with _keys() as pressed, Live(console=terminal, screen=True, auto_refresh=False) as live:
         while True:
             view = events.view()
             # Two tables above, with their frames; the size is read anew, it may have changed.
             taken = len(view.pools) + len(view.workers) + 14
-            live.update(dashboard(view, max(0, console.size.height - taken)), refresh=True)
+            live.update(dashboard(view, max(0, terminal.size.height - taken)), refresh=True)
             end = time.monotonic() + TICK_S
             while time.monotonic() < end:
                 if pressed() in ("q", "Q"):

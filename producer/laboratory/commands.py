@@ -82,6 +82,7 @@ def compare(
     from producer.laboratory import advice, executors, showing
     from producer.laboratory.comparing import Comparison
     from producer.laboratory.tasks import load_task
+    from producer.printing import console
     from shared.store import foreseen, store
 
     chosen, sizes = executors.choose(on), executors.sizes(concurrency)
@@ -92,8 +93,7 @@ def compare(
     with foreseen():
         store().ping()
     comparison = Comparison(loaded, chosen, sizes=sizes, rounds=rounds, within_s=timeout)
-    console = Console(stderr=True)
-    with _progress(console) as shown:
+    with _progress(Console(stderr=True)) as shown:
         comparison.run(shown)
     found = finish(comparison)
     if json == "-":
@@ -101,7 +101,7 @@ def compare(
 
         print_json(found)
     else:
-        showing.show(found, Console(markup=False, highlight=False))
+        showing.show(found, console())
     if json not in (None, "-"):
         from json import dumps
 
