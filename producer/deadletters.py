@@ -36,8 +36,6 @@ def show_all(
     """List dead letters, the oldest first: id, when, task, queue and reason."""
     from itertools import islice
 
-    from rich.table import Table
-
     from producer.printing import console, print_json, say
     from shared import dead
 
@@ -45,11 +43,8 @@ def show_all(
     if json:
         print_json([_brief(letter) for letter in found])
         return
-    table = Table("id", "died", "task", "queue", "reason")
-    for letter in found:
-        table.add_row(letter["id"], _time(letter), str(letter["task"]), *_where(letter))
     if found:
-        console().print(table)
+        console().print(_table(found))
     if (total := dead.count()) > len(found):
         say(f"there are {total:,}; --limit shows more")
     elif not found:
@@ -138,6 +133,20 @@ def drop(
         print_json(dropped)
     else:
         print(f"dropped {len(dropped):,}" if dropped else "there are no dead letters")
+
+
+def _table(letters: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(show_lines=True)
+    # Whole, also on 80 columns: `show` wants it so.
+    table.add_column("id, died", no_wrap=True)
+    for title in ("task", "queue", "reason"):
+        table.add_column(title, overflow="fold")
+    for letter in letters:
+        row = f"{letter['id']}\n{_time(letter)}", str(letter["task"]), *_where(letter)
+        table.add_row(*row)
+    return table
 
 
 def _chosen(ids: list[str] | None, everything: bool) -> Iterable[str]:
