@@ -89,7 +89,10 @@ def resolve(name: str, allowed: tuple[str, ...] | None = None) -> Any:
         ) from error
     target = _lookup(module, qualname)
     if target is None:
-        raise NotPortable(repr(name), f"module {module_name!r} has no {qualname!r}")
+        raise NotPortable(
+            repr(name),
+            f"module {module_name!r} has no {qualname!r}; if it was added since, restart the workers",
+        )
     home = getattr(target, "__module__", None) or getattr(
         getattr(target, "__self__", None), "__name__", ""
     )

@@ -215,6 +215,11 @@ def test_a_module_that_fails_at_its_import_is_told_as_such(tmp_path, monkeypatch
         references.resolve("faulty:function")
 
 
+def test_a_function_that_is_not_there_may_be_newer_than_the_worker():
+    with pytest.raises(NotPortable, match=r"has no 'added'; .* restart the workers"):
+        references.resolve(f"{HERE}:added")
+
+
 def test_what_is_not_callable_is_not_taken_for_a_function(tmp_path, monkeypatch, allow):
     (tmp_path / "holds.py").write_text("class Thing: pass\nthing = Thing()\n")
     monkeypatch.syspath_prepend(tmp_path)
