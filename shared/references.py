@@ -20,6 +20,8 @@ from shared.settings import current
 
 # The laboratory's own: harmless work, and a probe that runs only what is allowed itself.
 _ALWAYS_ALLOWED = ("shared.probes", "shared.workloads")
+# Where `examples` lies, too: an editable installation has it not on its path.
+_ROOT = str(Path(__file__).parents[1])
 
 
 def is_allowed(module: str, allowed: Iterable[str]) -> bool:
@@ -118,7 +120,7 @@ def main_module(allowed: tuple[str, ...] | None = None) -> str:
     """The name under which others can import the script that is running.
 
     ``python -m package.module`` says it; for a plain script it is the path below a folder
-    of ``sys.path`` (or the working directory) that the allow-list names.
+    of ``sys.path`` (or the working directory, or ours) that the allow-list names.
     """
     allowed = current().allowed_modules if allowed is None else allowed
     name = _main_module(allowed)
@@ -144,7 +146,7 @@ def _main_module(allowed: tuple[str, ...]) -> str | None:
 @functools.lru_cache(maxsize=8)
 def _name_of_script(file: str, allowed: tuple[str, ...]) -> str | None:
     path = Path(file).resolve().with_suffix("")
-    for folder in [os.getcwd(), *sys.path]:
+    for folder in [os.getcwd(), *sys.path, _ROOT]:
         try:
             name = ".".join(path.relative_to(Path(folder).resolve()).parts)
         except ValueError:

@@ -337,6 +337,15 @@ def test_a_script_outside_the_allow_list_is_refused_with_its_file(said, way, fil
     assert "TASK_MODULES" in said[way]["name"]
 
 
+def test_a_script_beside_this_package_has_its_name_wherever_one_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [])
+
+    name = references._name_of_script(str(ROOT / "examples" / "s2_pool.py"), ("examples",))
+
+    assert name == "examples.s2_pool"
+
+
 def test_a_function_without_a_file_is_refused_with_the_way_out(said):
     assert said["words"]["name"].startswith("NotPortable: ")
     assert "put it into a file" in said["words"]["name"]
