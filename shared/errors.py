@@ -138,16 +138,19 @@ class NotPortable(DaySixError, TypeError):
 class NotAllowed(DaySixError, PermissionError):
     """Raised when a reference leads outside the modules of ``TASK_MODULES``."""
 
-    def __init__(self, reference: str, allowed: str) -> None:
-        super().__init__(reference, allowed)
+    def __init__(
+        self,
+        reference: str,
+        allowed: str,
+        advice: str = "add its module there, for the producer and for the workers",
+    ) -> None:
+        super().__init__(reference, allowed, advice)
         self.reference = reference
         self.allowed = allowed
+        self.advice = advice
 
     def __str__(self) -> str:
-        return (
-            f"{self.reference!r} is outside TASK_MODULES ({self.allowed}); "
-            "add its module there, for the producer and for the workers"
-        )
+        return f"{self.reference!r} is outside TASK_MODULES ({self.allowed}); {self.advice}"
 
 
 class MessageTooLarge(DaySixError, ValueError):

@@ -131,7 +131,12 @@ def main_module(allowed: tuple[str, ...] | None = None) -> str:
         raise NotPortable(
             "a function of __main__", "an interactive session has no module; put it into a file"
         )
-    raise NotAllowed(f"{file} (the script that is running)", ", ".join(allowed) or "empty")
+    raise NotAllowed(
+        f"{file} (the script that is running)",
+        ", ".join(allowed) or "empty",
+        "move what the workers are to run into a module there, or start the stack with "
+        f"--scripts {Path(file).resolve().parent} and use: producer run {file}",
+    )
 
 
 def _main_module(allowed: tuple[str, ...]) -> str | None:

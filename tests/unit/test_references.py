@@ -335,6 +335,7 @@ def test_a_script_outside_the_allow_list_is_refused_with_its_file(said, way, fil
     assert said[way]["name"].startswith("NotAllowed: ")
     assert file in said[way]["name"]
     assert "TASK_MODULES" in said[way]["name"]
+    assert "producer run /" in said[way]["name"]
 
 
 def test_a_script_beside_this_package_has_its_name_wherever_one_stands(tmp_path, monkeypatch):
