@@ -178,14 +178,19 @@ class Stack:
                 FLOWER_PASSWORD_FILE=str(password_file),
             )
         self._wait(self.parts)
-        self.environment_file = self._write(
-            "environment",
-            "".join(
-                f"export {name}={shlex.quote(value)}\n"
-                for name, value in self.variables.items()
-                if value
-            ),
-        )
+        self.environment_file = self._write("environment", self._exports())
+
+    def _exports(self) -> str:
+        """What another terminal needs: addresses, modules, and our commands on its PATH."""
+        there = self.process_environment()
+        names = [*self.variables, "TASK_MODULES", "PYTHONPATH"]
+        lines = [
+            f"export {name}={shlex.quote(there[name])}\n"
+            for name in dict.fromkeys(names)
+            if there.get(name)
+        ]
+        commands = shlex.quote(sysconfig.get_path("scripts"))
+        return "".join([*lines, f'export PATH={commands}:"$PATH"\n'])
 
     def _write(self, name: str, text: str) -> Path:
         """A file that only its owner can read, from its first moment on."""

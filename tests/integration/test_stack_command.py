@@ -136,7 +136,11 @@ def test_the_callers_environment_reaches_the_workers(marked, tmp_path):
 
 def test_another_terminal_can_use_it_and_flower_wants_the_login_that_is_printed(marked):
     process = subprocess.Popen(
-        STACK, env=marked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        STACK,
+        env={**marked, "TASK_MODULES": "examples,mine"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         shown = {}
@@ -147,16 +151,18 @@ def test_another_terminal_can_use_it_and_flower_wants_the_login_that_is_printed(
                 break
         file = shlex.split(shown["use"])[-1]
         assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
-        there = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
         done = subprocess.run(
-            ["sh", "-c", '. "$1"; shift; exec "$@"', "sh", file, *STACK[:-1], "status", "--json"],
-            env=there,
+            ["sh", "-c", '. "$1"; echo "$TASK_MODULES"; producer status --json', "sh", file],
+            env={"PATH": "/usr/bin:/bin"},
+            cwd="/",
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
-        assert [state["workers"] for state in json.loads(done.stdout)] == [1, 1, 1]
+        modules, _, states = done.stdout.partition("\n")
+        assert modules == "examples,mine"
+        assert [state["workers"] for state in json.loads(states)] == [1, 1, 1]
 
         url, user, password = re.fullmatch(
             r"(\S+)  \(user (\w+), password (\S+)\)", shown["Flower"]
