@@ -52,13 +52,15 @@ def show_help(
 
 def main() -> None:
     """Run a command; a foreseen failure is one line on stderr, never a traceback."""
-    from typer.exceptions import Abort, TyperException
-
-    from producer.arguments import WrongUsage
-    from shared.errors import DaySixError, SettingsError
-
     try:
+        from typer.exceptions import Abort, TyperException
+
+        from producer.arguments import WrongUsage
+        from shared.errors import DaySixError, SettingsError
+
         status = app(standalone_mode=False)
+    except KeyboardInterrupt:  # the first: it may come before the others have their names
+        _stop("interrupted", INTERRUPTED)
     except WrongUsage as error:
         _stop(error, WRONG_USAGE)
     except SettingsError as error:
@@ -68,12 +70,14 @@ def main() -> None:
     except TyperException as error:
         line = error.format_message().partition("\n")[0].replace("Value error, ", "")
         _stop(line, error.exit_code)
-    except (Abort, KeyboardInterrupt):
+    except Abort:
         _stop("interrupted", INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(FAILED)
     else:
+        if status == INTERRUPTED:  # what typer makes of Ctrl-C
+            say("interrupted")
         sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -112,12 +116,8 @@ def tour(
     reports = []
     progress = Console(stderr=True)
     for number, one in enumerate(chosen, 1):
-        try:
-            with progress.status(f"{one.name} ({number} of {len(chosen)}): {one.shows}"):
-                reports.append(rows.run(one, timed=report is not None))
-        except KeyboardInterrupt:
-            say(f"interrupted in {one.name}")
-            raise
+        with progress.status(f"{one.name} ({number} of {len(chosen)}): {one.shows}"):
+            reports.append(rows.run(one, timed=report is not None))
         if not progress.is_terminal:
             say(f"{one.name} {'ok' if reports[-1].ok else 'FAILED'}")
     if json:
@@ -405,15 +405,18 @@ def stack(
     stay_on_tty: Annotated[
         bool, typer.Option("--stay-on-tty", help="On a terminal, stay after COMMAND until Ctrl-C.")
     ] = False,
-) -> int:
+) -> None:
     """Start Redis, the three workers and Flower as local processes, without Docker."""
     from producer import stack as local
 
-    return local.run(
-        command or [],
-        flower_port=flower_port,
-        scripts=scripts,
-        stay=stay_on_tty and sys.stdout.isatty(),
+    # Not by typer: it says itself what ended it.
+    sys.exit(
+        local.run(
+            command or [],
+            flower_port=flower_port,
+            scripts=scripts,
+            stay=stay_on_tty and sys.stdout.isatty(),
+        )
     )
 
 
@@ -520,7 +523,7 @@ def _send_with_progress(order: Any) -> Any:
         except KeyboardInterrupt:
             queued = int(bar.tasks[line].completed)
             say(f"interrupted; {queued:,} of {order.count:,} {order.contract.name} were queued")
-            raise
+            sys.exit(INTERRUPTED)
 
 
 def _wait_and_print(order: Any, ids: list[str], timeout: float | None, json: bool) -> None:

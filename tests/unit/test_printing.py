@@ -1,8 +1,11 @@
 """What stands on a terminal is what there is: whole, and as others have named it."""
 
+import builtins
 import uuid
 
-from producer import deadletters
+import pytest
+
+from producer import __main__, deadletters
 from producer.printing import console
 
 
@@ -25,3 +28,21 @@ def test_the_ids_of_dead_letters_are_whole_on_80_columns(capsys, monkeypatch):
     console().print(deadletters._table([letter]))
 
     assert letter["id"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("when", ["producer.arguments", "producer.status"])
+def test_ctrl_c_is_one_line_also_while_the_command_is_loaded(capsys, monkeypatch, when):
+    def load(name, _globals=None, _locals=None, names=(), level=0):
+        if when in (name, f"{name}.{(names or ('',))[0]}"):
+            raise KeyboardInterrupt
+        return plain(name, _globals, _locals, names, level)
+
+    plain = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", load)
+    monkeypatch.setattr("sys.argv", ["producer", "status"])
+
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "producer: interrupted\n"
