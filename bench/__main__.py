@@ -109,7 +109,9 @@ def _print(results: Results) -> None:
     for title, rows in tables:
         if len(rows) > 1:
             show(console, title, rows)
-    lines = reports.winners(results) if reports.compares(results) else []
+    lines = []
+    if reports.compares(results):
+        lines = [f"Who is ahead of {OURS}:", *reports.winners(results)]
     for line in chapters.whole(results) + chapters.reached(results) + lines:
         console.print(plain(line), highlight=False)
 

@@ -155,6 +155,15 @@ def test_what_another_system_wins_is_said():
     ]
 
 
+def test_the_terminal_says_what_the_lines_about_the_others_are(capsys):
+    found = results(RATE, day_six=[100.0], celery=[200.0])
+
+    bench_command._print(found)
+
+    said = capsys.readouterr().out
+    assert "Who is ahead of day-six:\n- celery: " in said
+
+
 def test_a_report_is_written_and_read_back(tmp_path):
     found = results(RATE, day_six=[100.0, 120.0, 110.0], celery=[50.0, 50.0, 60.0])
 
