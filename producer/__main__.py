@@ -299,7 +299,7 @@ def status(
         else:
             Console().print(states.table(states.read()))
             if letters := dead.count():
-                say(f"{letters:,} dead letters; see: producer dead list")
+                say(f"{letters:,} dead letter{'s' * (letters > 1)}; see: producer dead list")
         return
     if json:
         while True:

@@ -5,8 +5,9 @@ import uuid
 
 import pytest
 
-from producer import __main__, deadletters
+from producer import __main__, deadletters, status
 from producer.printing import console
+from shared import dead
 
 
 def test_what_others_have_named_is_no_emoji_and_no_markup(capsys):
@@ -46,3 +47,20 @@ def test_ctrl_c_is_one_line_also_while_the_command_is_loaded(capsys, monkeypatch
 
     assert ended.value.code == 130
     assert capsys.readouterr().err == "producer: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("letters", "said"),
+    [
+        (0, ""),
+        (1, "producer: 1 dead letter; see: producer dead list\n"),
+        (2000, "producer: 2,000 dead letters; see: producer dead list\n"),
+    ],
+)
+def test_status_counts_dead_letters_in_words(capsys, monkeypatch, letters, said):
+    monkeypatch.setattr(status, "read", list)
+    monkeypatch.setattr(dead, "count", lambda: letters)
+
+    __main__.status()
+
+    assert capsys.readouterr().err == said
