@@ -1,6 +1,7 @@
 """The `producer` command."""
 
 import json as jsonlib
+import re
 import sys
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -69,6 +70,8 @@ def main() -> None:
         _stop(error, FAILED)
     except TyperException as error:
         line = error.format_message().partition("\n")[0].replace("Value error, ", "")
+        if re.fullmatch(r"No such option: -[\d.].*", line):
+            line += "; arguments go after --"
         _stop(line, error.exit_code)
     except Abort:
         _stop("interrupted", INTERRUPTED)

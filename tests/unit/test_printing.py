@@ -64,3 +64,13 @@ def test_status_counts_dead_letters_in_words(capsys, monkeypatch, letters, said)
     __main__.status()
 
     assert capsys.readouterr().err == said
+
+
+def test_a_word_that_starts_with_a_minus_is_refused_with_the_way_out(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["producer", "send", "sleep", "-1"])
+
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "producer: No such option: -1; arguments go after --\n"
