@@ -287,6 +287,7 @@ def run(
     stay: bool = False,
 ) -> int:
     """Start the stack; run a command with it, or stay until Ctrl-C. The exit status to give."""
+    current()  # the workers would refuse a wrong setting after Redis has started
     folder = Path(scripts).resolve() if scripts else None
     if folder is not None and not folder.is_dir():
         raise StackFailed(f"--scripts {scripts!r} is not a folder")

@@ -220,10 +220,12 @@ def test_a_port_that_is_taken_is_one_line_and_exit_1(marked):
     assert "Traceback" not in done.stderr
 
 
-def test_a_worker_that_cannot_start_is_named_with_its_reason(marked):
+def test_a_worker_that_cannot_start_is_named_with_its_reason(marked, tmp_path):
+    (tmp_path / "gevent.py").write_text("raise SystemExit('no greenlets today')")
+
     done = subprocess.run(
         [*STACK, "--", "true"],
-        env={**marked, "THREADS_CONCURRENCY": "many"},
+        env={**marked, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -231,9 +233,24 @@ def test_a_worker_that_cannot_start_is_named_with_its_reason(marked):
     )
 
     assert done.returncode == 1
-    assert "did not start: exit status 1" in done.stderr.splitlines()[-1]
-    assert "THREADS_CONCURRENCY='many'" in done.stderr.splitlines()[-1]
+    assert "gevent did not start: exit status 1" in done.stderr.splitlines()[-1]
+    assert "no greenlets today" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_setting_is_one_line_and_exit_2_before_anything_starts(marked):
+    done = subprocess.run(
+        [*STACK, "--", "true"],
+        env={**marked, "PREFORK_CONCURRENCY": "-3"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("producer: PREFORK_CONCURRENCY='-3'")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
