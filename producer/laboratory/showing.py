@@ -79,7 +79,9 @@ def _tables(report: Figures) -> Iterator[Any]:
 
     # No lines: their columns are what the bar and the percentiles need.
     measured = [cell for cell in report["cells"] if cell["rates"]]
-    best = max((cell["items_a_second"] for cell in measured), default=1.0)
+    if not measured:
+        return
+    best = max(cell["items_a_second"] for cell in measured)
     for columns, with_bar in ((SPEED, True), (COST, False)):
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
         for number, title in enumerate(columns):

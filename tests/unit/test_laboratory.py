@@ -7,8 +7,19 @@ import psutil
 import pytest
 
 from producer.arguments import WrongUsage
-from producer.laboratory import advice, comparing, executors, figures, findings, laws, pages, tasks
+from producer.laboratory import (
+    advice,
+    comparing,
+    executors,
+    figures,
+    findings,
+    laws,
+    pages,
+    showing,
+    tasks,
+)
 from producer.laboratory.executors import Executor
+from producer.printing import console
 from shared import probes
 
 ITEM_S = 0.05
@@ -287,6 +298,15 @@ def test_a_process_knows_its_age():
     age_s = time.time() - psutil.Process().create_time()
 
     assert probes.process_age_s() == pytest.approx(age_s, abs=1.0)
+
+
+def test_nothing_measured_is_no_table(capsys):
+    found = report(cpu_share=1.0)
+    found["cells"][0]["rates"] = []
+
+    showing.show(found, console())
+
+    assert "items/s" not in capsys.readouterr().out
 
 
 def test_a_page_asks_for_nothing_and_runs_nothing():
