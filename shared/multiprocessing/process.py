@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from shared import calls, codec, context, presence, publishing, results
+from shared import calls, codec, context, presence, publishing, results, workloads
 from shared.app import app
 from shared.calls import Mode
 from shared.errors import DaySixError
@@ -77,10 +77,10 @@ class Process:
             raise AssertionError("daemonic processes are not allowed to have children")
         if type(self).run is not Process.run:
             self._remote = _Remote(self, self.run, ((), {}))
-        elif self._target is None:
-            raise ValueError("a process needs a target, or a run method of its own")
-        else:
+        elif self._target:
             self._remote = _Remote(self, self._target, (self._args, self._kwargs))
+        else:
+            self._remote = _Remote(self, workloads.noop, ((None,), {}))
         # As the standard library does, for what only this object still refers to.
         self._target, self._args, self._kwargs = None, (), {}
         _children.add(self)
@@ -307,12 +307,16 @@ class _Remote:
         if outcome.ok:
             self._finish(outcome.value)
             return
-        # Not ended by itself: by a signal, or refused by the worker.
-        named = re.search(r"\b(SIG[A-Z]+)\b", str(outcome.value))
+        # Not ended by its function: by a signal, by os._exit, or refused by the worker.
+        said = str(outcome.value)
+        named = re.search(r"\b(SIG[A-Z]+)\b", said)
+        left = re.search(r"\bexited prematurely: exitcode (\d+)\b", said)
         if named and named[1] in signal.Signals.__members__:
             self._finish(-signal.Signals[named[1]])
+        elif left:
+            self._finish(int(left[1]))
         else:
-            print(f"{self._name}: {outcome.value}", file=sys.stderr)
+            print(f"{self._name}: {said}", file=sys.stderr)
             self._finish(1)
 
     def _finish(self, code: int) -> None:

@@ -46,6 +46,8 @@ def test_a_process_runs_its_target_elsewhere_and_ends_with_0(stack, capfd, kind)
         (functions.leave, (3,), 3),
         (functions.leave, ("why",), 1),
         (functions.boom, (1,), 1),
+        (functions.drop, (3,), 3),
+        (None, (), 0),
         (functions.die, (int(signal.SIGKILL),), -signal.SIGKILL),
         (functions.die, (int(signal.SIGTERM),), -signal.SIGTERM),
     ],
