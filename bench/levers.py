@@ -179,6 +179,13 @@ LEVERS = (
         why="without it each greenlet builds one, also where no result is stored",
     ),
     Lever(
+        "celerys-greenlets",
+        "greenlets that take tasks from one queue, in place of a new one for each task",
+        *_GREENLETS,
+        kept=True,
+        why="a greenlet's start and end cost as much as Celery's tracer",
+    ),
+    Lever(
         "pythons-collector",
         "garbage looked for after 100 new objects for each greenlet, in place of Python's 700",
         *_GREENLETS,

@@ -127,6 +127,14 @@ def _celerys_threads(app: Any) -> None:
     concurrency.ALIASES[PoolKind.THREADS] = "celery.concurrency.thread:TaskPool"
 
 
+def _celerys_greenlets(app: Any) -> None:
+    from celery import concurrency
+
+    from shared.pools import PoolKind
+
+    concurrency.ALIASES[PoolKind.GEVENT] = "celery.concurrency.gevent:TaskPool"
+
+
 def _events_always(app: Any) -> None:
     app.events_cls = "celery.app.events:Events"
 
@@ -151,6 +159,7 @@ SWITCHES: dict[str, Callable[[Any], None]] = {
     "pythons-collector": _pythons_collector,
     "greenlet-tree": _greenlet_tree,
     "celerys-threads": _celerys_threads,
+    "celerys-greenlets": _celerys_greenlets,
     "events-always": _events_always,
     "backend-for-each": _backend_for_each,
     "prefetch-10": _prefetch,

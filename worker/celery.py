@@ -30,9 +30,10 @@ app.loader.override_backends = dict.fromkeys(
     ("redis", "rediss"), f"{deadlines.__name__}:{deadlines.Backend.__name__}"
 )
 app.steps["consumer"].update((HealthFile, Presence))
-# What ``--pool prefork`` and ``--pool threads`` mean; each loads only its own.
+# What ``--pool`` with their names means; each loads only its own.
 app.conf.worker_pool = "worker.prefork:TaskPool"
 concurrency.ALIASES[PoolKind.THREADS] = "worker.threads:TaskPool"
+concurrency.ALIASES[PoolKind.GEVENT] = "worker.gevent_pool:TaskPool"
 
 
 @signals.celeryd_init.connect(weak=False)
