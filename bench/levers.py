@@ -186,20 +186,6 @@ LEVERS = (
         why="a greenlet's start and end cost as much as Celery's tracer",
     ),
     Lever(
-        "pythons-collector",
-        "garbage looked for after 100 new objects for each greenlet, in place of Python's 700",
-        *_GREENLETS,
-        kept=True,
-        why="what the tasks under way hold is none",
-    ),
-    Lever(
-        "greenlet-tree",
-        "gevent does not note which lines of code started a greenlet",
-        *_GREENLETS,
-        kept=True,
-        why="nobody looks at it; `GEVENT_TRACK_GREENLET_TREE=1` brings it back",
-    ),
-    Lever(
         "log-info",
         "no line in the log for each task (WARNING, in place of INFO)",
         *_THREADS,

@@ -109,16 +109,6 @@ def _pooled_connections(app: Any) -> None:
     store.Pool.give_back = store.Pool.release  # type: ignore[method-assign]
 
 
-def _pythons_collector(app: Any) -> None:
-    from worker import celery
-
-    celery.OBJECTS_OF_A_TASK = 0
-
-
-def _greenlet_tree(app: Any) -> None:
-    os.environ["GEVENT_TRACK_GREENLET_TREE"] = "1"
-
-
 def _celerys_threads(app: Any) -> None:
     from celery import concurrency
 
@@ -156,8 +146,6 @@ SWITCHES: dict[str, Callable[[Any], None]] = {
     "answer-apart": _answer_apart,
     "celerys-tracer": _celerys_tracer,
     "pooled-connections": _pooled_connections,
-    "pythons-collector": _pythons_collector,
-    "greenlet-tree": _greenlet_tree,
     "celerys-threads": _celerys_threads,
     "celerys-greenlets": _celerys_greenlets,
     "events-always": _events_always,

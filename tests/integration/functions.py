@@ -1,7 +1,6 @@
 """Functions that the tests run on the workers."""
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -148,10 +147,8 @@ def pid_noted_in(path):
     return os.getpid()
 
 
-def spared():
-    """When Python looks for garbage; whether gevent, if it is here, notes who starts what."""
-    gevent = sys.modules.get("gevent")
-    return gc.get_threshold()[0], gevent and gevent.config.track_greenlet_tree
+def is_loaded(module):
+    return module in sys.modules
 
 
 def exhaust(_=None):
