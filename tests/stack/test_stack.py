@@ -361,20 +361,6 @@ def test_what_scripts_and_transactions_wrote_outlives_redis(stack):
     assert stack.python(read).split() == ["2", "2"]
 
 
-def test_a_worker_cut_off_from_redis_is_unhealthy(stack):
-    network = f"{stack.project}_broker"
-    cut_off = [stack.containers(name)[0] for name in WORKERS]
-    for container in cut_off:
-        run("docker", "network", "disconnect", network, container)
-    try:
-        wait_for_health(stack, "unhealthy")
-    finally:
-        for container in cut_off:
-            run("docker", "network", "connect", network, container)
-
-    wait_for_health(stack, "healthy")
-
-
 def test_a_service_scaled_to_three_is_three_workers_in_flower(stack):
     stack("up", "--detach", "--wait", "--no-recreate", "--scale", "prefork=3")
     try:
