@@ -176,7 +176,7 @@ LEVERS = (
         "one result backend for all threads and greenlets (`result_backend_thread_safe`)",
         *_GREENLETS,
         kept=True,
-        why="without it each greenlet builds one, also where no result is stored",
+        why="without it each greenlet builds one; little, since it runs more than one task",
     ),
     Lever(
         "celerys-greenlets",
