@@ -168,11 +168,12 @@ class Channel(base.Channel):
             self._brpop_sent_at = time.monotonic()
 
     def _brpop_start(self, timeout: float | None = None) -> None:
-        if self._no_ack.issuperset(self.active_queues):
+        active = self.active_queues
+        if self._no_ack.issuperset(active):
             # Answers to remote control, mostly. What nobody acknowledges is not recorded.
             super()._brpop_start(timeout)
             return
-        queues = self._queue_cycle.consume(len(self.active_queues))
+        queues = self._queue_cycle.consume(len(active))
         owner = taken.owner()
         keys = [self._q_for_pri(queue, pri) for pri in self.priority_steps for queue in queues]
         connection = self.client.connection
