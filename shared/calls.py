@@ -31,6 +31,8 @@ from shared.settings import current
 
 NAME = "call"
 PROCESS = "process"
+# The tasks whose caller is told by us, whatever becomes of them.
+NAMES = (NAME, PROCESS)
 # In the request of a call that was run, and is to be reported by Celery: what it raised.
 RAISED = "raised"
 
@@ -284,7 +286,7 @@ def _report_lost(sender: Any, task_id: str, exception: Any, args: Any, **_: Any)
     Errors that the function itself raised were answered by the task, and a second answer for
     the same call is ignored by the caller.
     """
-    if sender.name in (NAME, PROCESS) and type(exception).__module__ == "billiard.exceptions":
+    if sender.name in NAMES and type(exception).__module__ == "billiard.exceptions":
         _answer_error(task_id, args, WorkerLost(_function_name(args), str(exception)))
 
 
@@ -292,7 +294,7 @@ def _report_lost(sender: Any, task_id: str, exception: Any, args: Any, **_: Any)
 def _report_revoked(
     sender: Any, request: Any, terminated: bool, signum: Any, expired: bool, **_: Any
 ) -> None:
-    if sender.name in (NAME, PROCESS):
+    if sender.name in NAMES:
         if expired:
             reason = "it expired"
         elif terminated:

@@ -121,7 +121,7 @@ class Request(base.Request):
         super().on_timeout(soft, timeout)
 
     def _keep_overdue(self, timeout: float) -> None:
-        if not (state.should_terminate or self.task.name in (calls.NAME, calls.PROCESS)):
+        if not (state.should_terminate or self.task.name in calls.NAMES):
             reason = f"TimeLimitExceeded: it took longer than {timeout:g} s"
             _keep(self.id, self.message.delivery_tag, reason, self.hostname)
 
@@ -236,7 +236,7 @@ def _retire(**_: Any) -> None:
 @signals.task_failure.connect(weak=False)
 def _bury(sender: Any, task_id: str, exception: Any, traceback: Any, einfo: Any, **_: Any) -> None:
     """Make a task that has failed for the last time a dead letter; a call has told its caller."""
-    if sender.name in (calls.NAME, calls.PROCESS):
+    if sender.name in calls.NAMES:
         return
     request = sender.request
     if request.id != task_id or not request.properties:
@@ -251,7 +251,7 @@ def _bury_unfinished(
     sender: Any, task_id: str, request: Any, exception: Any, einfo: Any, **_: Any
 ) -> None:
     """Make a task a dead letter whose function ran, and whose chain or callbacks did not."""
-    if sender.name not in (calls.NAME, calls.PROCESS):
+    if sender.name not in calls.NAMES:
         reason = f"what follows on it was not sent: {type(exception).__name__}: {exception}"
         trace = str(getattr(einfo, "traceback", "") or "")
         _keep(task_id, request["properties"]["delivery_tag"], reason, request["hostname"], trace)
@@ -272,7 +272,7 @@ def _keep(task_id: str, delivery_tag: str, reason: str, worker: str, trace: str 
 def _tell(message: dict[str, Any], reason: str) -> None:
     """Tell whoever waits for a message that it will not be run any more."""
     headers = message["headers"]
-    if headers["task"] in (calls.NAME, calls.PROCESS):
+    if headers["task"] in calls.NAMES:
         calls.report_dead(message, reason)
     elif not headers.get("ignore_result"):
         app.backend.mark_as_failure(headers["id"], WorkerLost(headers["task"], reason))
