@@ -91,8 +91,9 @@ class TaskPool(celerys.TaskPool):
         apply = celerys.apply_timeout if timeout else celerys.apply_target
         try:
             apply(
-                _endable,
-                (target, args, kwargs),
+                self._make_killable_target(target),
+                args,
+                kwargs,
                 getpid=lambda: number,
                 timeout=timeout,
                 **options,
@@ -105,10 +106,3 @@ class TaskPool(celerys.TaskPool):
 
     def _get_info(self) -> Any:
         return dict(super()._get_info(), greenlets=len(self._greenlets))
-
-
-def _endable(target: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    try:
-        return target(*args, **kwargs)
-    except GreenletExit:
-        return False, None, None  # as Celery's pool has it
