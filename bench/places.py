@@ -17,7 +17,7 @@ from bench.scaling import Load
 from bench.sessions import ANSWER_WITHIN_S, POLL_S, Failed, Session, cpu_s_of
 from bench.systems import Form, System
 from producer.stack import _free_ports
-from shared import presence
+from shared.broker import presence
 
 START_WITHIN_S = 120.0
 THREADS = 10

@@ -57,13 +57,13 @@ def _kombus_transport(app: Any) -> None:
 
 
 def _take_singly(app: Any) -> None:
-    from shared.transport import Channel
+    from shared.broker.transport import Channel
 
     Channel._how_many = lambda self: 1  # type: ignore[method-assign]
 
 
 def _no_more_than_room(app: Any) -> None:
-    from shared.transport import Channel
+    from shared.broker.transport import Channel
 
     def how_many(self: Any) -> int:
         room: int = self.qos.can_consume_max_estimate()
@@ -73,27 +73,27 @@ def _no_more_than_room(app: Any) -> None:
 
 
 def _acknowledge_singly(app: Any) -> None:
-    from shared import taken
+    from shared.broker import ownership
 
     def settle(self: Any, delivery_tag: str) -> None:
-        found = taken.parse_tag(delivery_tag)
+        found = ownership.parse_tag(delivery_tag)
         if delivery_tag in self._answering:
             self._answering.discard(delivery_tag)
         elif found is not None:
             self._settler.hdel(*found)
 
-    taken.Owner.settle = settle  # type: ignore[method-assign]
+    ownership.Owner.settle = settle  # type: ignore[method-assign]
 
 
 def _answer_apart(app: Any) -> None:
-    from shared import results
+    from shared.calls import inbox
 
-    together = results.answer
+    together = inbox.answer
 
     def answer(*args: Any, delivery_tag: str = "", **named: Any) -> None:
         together(*args, **named)
 
-    results.answer = answer
+    inbox.answer = answer
 
 
 def _celerys_tracer(app: Any) -> None:
@@ -103,10 +103,10 @@ def _celerys_tracer(app: Any) -> None:
 
 
 def _pooled_connections(app: Any) -> None:
-    from shared import store
+    from shared.broker import connections
 
-    store.Pool.borrow = store.Pool.get_connection  # type: ignore[method-assign]
-    store.Pool.give_back = store.Pool.release  # type: ignore[method-assign]
+    connections.Pool.borrow = connections.Pool.get_connection  # type: ignore[method-assign]
+    connections.Pool.give_back = connections.Pool.release  # type: ignore[method-assign]
 
 
 def _celerys_threads(app: Any) -> None:

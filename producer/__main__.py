@@ -110,7 +110,7 @@ def tour(
     from rich.console import Console
 
     from producer import tour as rows
-    from shared.store import foreseen, store
+    from shared.broker.connections import foreseen, store
 
     chosen = rows.choose(row or [])
     laboratory.check_tour_report(report)
@@ -294,14 +294,14 @@ def status(
     from rich.live import Live
 
     from producer import status as states
-    from shared import dead
+    from shared.broker import deadletters
 
     if not watch:
         if json:
             print_json([asdict(state) for state in states.read()])
         else:
             Console().print(states.table(states.read()))
-            if letters := dead.count():
+            if letters := deadletters.count():
                 say(f"{letters:,} dead letter{'s' * (letters > 1)}; see: producer dead list")
         return
     if json:
@@ -376,7 +376,7 @@ def run(
 ) -> None:
     """Run a script unmodified, its multiprocessing and concurrent.futures on the workers."""
     from producer import running
-    from shared import presence
+    from shared.broker import presence
 
     if not presence.workers():
         say("no worker is alive: what the script sends waits in its queue")

@@ -37,15 +37,15 @@ def show_all(
     from itertools import islice
 
     from producer.printing import console, print_json, say
-    from shared import dead
+    from shared.broker import deadletters
 
-    found = list(islice(dead.letters(), limit))
+    found = list(islice(deadletters.letters(), limit))
     if json:
         print_json([_brief(letter) for letter in found])
         return
     if found:
         console().print(_table(found))
-    if (total := dead.count()) > len(found):
+    if (total := deadletters.count()) > len(found):
         say(f"there are {total:,}; --limit shows more")
     elif not found:
         say("there are no dead letters")
@@ -64,9 +64,9 @@ def show(
 ) -> None:
     """Show one dead letter: its reason, the workers it lost, its arguments and traceback."""
     from producer.printing import print_json
-    from shared import dead
+    from shared.broker import deadletters
 
-    letter = dead.show(letter_id)
+    letter = deadletters.show(letter_id)
     if json:
         print_json({key: letter[key] for key in letter if key != "list"})
         return
@@ -92,9 +92,9 @@ def show(
 def retry(ids: Ids = None, everything: All = False, json: Json = False) -> None:
     """Put dead letters back on their queues, as if they had just been sent."""
     from producer.printing import print_json
-    from shared import dead
+    from shared.broker import deadletters
 
-    done = [{"id": one, "queue": dead.retry(one)} for one in _chosen(ids, everything)]
+    done = [{"id": one, "queue": deadletters.retry(one)} for one in _chosen(ids, everything)]
     if json:
         print_json(done)
     else:
@@ -119,15 +119,15 @@ def drop(
     """Forget dead letters for good: they will never run."""
     from producer.arguments import WrongUsage
     from producer.printing import print_json
-    from shared import dead
+    from shared.broker import deadletters
 
     if everything and not yes:
         if not sys.stdin.isatty():
             raise WrongUsage("drop --all forgets every dead letter for good; say --yes, too")
-        typer.confirm(f"Forget {dead.count():,} dead letters for good?", abort=True)
+        typer.confirm(f"Forget {deadletters.count():,} dead letters for good?", abort=True)
     dropped = []
     for one in _chosen(ids, everything):
-        dead.drop(one)
+        deadletters.drop(one)
         dropped.append(one)
     if json:
         print_json(dropped)
@@ -151,11 +151,11 @@ def _table(letters: list[dict[str, Any]]) -> Any:
 
 def _chosen(ids: list[str] | None, everything: bool) -> Iterable[str]:
     from producer.arguments import WrongUsage
-    from shared import dead
+    from shared.broker import deadletters
 
     if bool(ids) == everything:
         raise WrongUsage("name dead letters by their ids, or say --all")
-    return ids or [letter["id"] for letter in dead.letters()]
+    return ids or [letter["id"] for letter in deadletters.letters()]
 
 
 def _brief(letter: dict[str, Any]) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from typing import Any
 from uuid import UUID
 
 from producer.arguments import WrongUsage
-from shared import withdrawn
 from shared.app import app
+from shared.broker import cancelled
+from shared.broker.connections import foreseen, store
 from shared.errors import DaySixError
 from shared.pools import PoolKind
-from shared.store import foreseen, store
 
 FAILURES = frozenset({"FAILURE", "REVOKED"})
 _ENDED = frozenset({"SUCCESS", *FAILURES})
@@ -85,7 +85,7 @@ def cancel(task_id: str) -> str:
             f"{task_id} runs on {running}: a thread cannot be ended from outside; it goes on to its end"
         )
     with foreseen():
-        withdrawn.add(store(), task_id)
+        cancelled.add(store(), task_id)
     app.control.revoke(task_id, terminate=bool(running))
     return (
         f"ended {task_id} on {running}" if running else f"{task_id} is skipped when its turn comes"

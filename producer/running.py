@@ -6,7 +6,7 @@ import types
 from pathlib import Path
 
 from producer.arguments import WrongUsage
-from shared import imports, references
+from shared.calls import redirection, references
 from shared.errors import DaySixError, NotAllowed
 from shared.multiprocessing import process
 
@@ -25,7 +25,7 @@ def run(script: str, words: list[str]) -> None:
     sys.modules["__main__"] = main
     sys.argv = [script, *words]
     sys.path.insert(0, str(path.parent))
-    imports.run(_name(path), path.parent)
+    redirection.run(_name(path), path.parent)
     try:
         exec(code, main.__dict__)  # noqa: S102 - that is what the command is for
     except KeyboardInterrupt:

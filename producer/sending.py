@@ -10,12 +10,13 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 
 from producer import status
 from producer.arguments import WrongUsage
-from shared import presence, publishing
+from shared import publishing
 from shared.app import app
+from shared.broker import presence
+from shared.broker.connections import foreseen
 from shared.errors import QueueFull
 from shared.pools import PoolKind
 from shared.settings import current
-from shared.store import foreseen
 from shared.tasks import Contract
 
 BATCH = 500

@@ -5,9 +5,9 @@ from typing import Any
 
 from kombu.transport.redis import Channel
 
-from shared import dead, presence, taken
+from shared.broker import deadletters, ownership, presence
+from shared.broker.connections import foreseen, store
 from shared.pools import PoolKind
-from shared.store import foreseen, store
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ def read() -> list[PoolStatus]:
     workers = presence.workers()
     with foreseen():
         pipe = store().pipeline(transaction=False)
-        pipe.hgetall(taken.COUNTS)
-        pipe.hgetall(dead.BY_QUEUE)
+        pipe.hgetall(ownership.COUNTS)
+        pipe.hgetall(deadletters.BY_QUEUE)
         for kind in PoolKind:
             for key in queue_keys(kind.value):
                 pipe.llen(key)

@@ -45,7 +45,7 @@ def watch(
     """Watch pools, queues, throughput and the last tasks; q ends it."""
     from producer.arguments import WrongUsage
     from producer.printing import console, print_json
-    from shared.store import foreseen
+    from shared.broker.connections import foreseen
 
     if json and not once:
         raise WrongUsage("--json goes with --once; `producer status --watch --json` goes on and on")
@@ -110,7 +110,7 @@ class Events:
 
     def __enter__(self) -> Self:
         from shared.app import app
-        from shared.store import store
+        from shared.broker.connections import store
 
         store().ping()
         self._connection = self._stack.enter_context(app.connection_for_read())
@@ -146,7 +146,7 @@ class Events:
 
     def listen_to_all(self) -> None:
         """Listen until each worker that is alive has had two heartbeats, or for a while."""
-        from shared import presence
+        from shared.broker import presence
 
         alive = {worker.name for worker in presence.workers()}
         deadline = time.monotonic() + _HEARTBEATS_WITHIN_S

@@ -12,9 +12,9 @@ from celery import Celery
 from celery.app.amqp import AMQP
 from kombu import Queue
 
+from shared.broker.connections import connections, keepalive
 from shared.pools import PoolKind
 from shared.settings import current
-from shared.store import connections, keepalive
 from shared.tasks import CONTRACTS
 
 
@@ -48,7 +48,7 @@ app = Celery(
     set_as_current=True,
     amqp=f"{__name__}:{Messages.__name__}",
     task_cls="shared.publishing:Task",
-    events="shared.events:Events",
+    events="shared.broker.events:Events",
 )
 
 
@@ -67,7 +67,7 @@ def configuration() -> dict[str, Any]:
         "broker_use_ssl": tls,
         "redis_backend_use_ssl": tls,
         "broker_url": settings.broker_url,
-        "broker_transport": "shared.transport:Transport",
+        "broker_transport": "shared.broker.transport:Transport",
         "result_backend": settings.broker_url,
         # Messages: data only.
         "accept_content": ["json", "msgpack"],
@@ -113,7 +113,7 @@ def configuration() -> dict[str, Any]:
         "redis_socket_keepalive": True,
         "redis_backend_health_check_interval": 25,
         "task_track_started": True,
-        # For Flower; see `shared.events`. That a task was sent shows in its queue's length.
+        # For Flower; see `shared.broker.events`. That a task was sent shows in its queue's length.
         "worker_send_task_events": True,
     }
 

@@ -28,11 +28,11 @@ from concurrent.futures.process import BrokenProcessPool
 from concurrent.futures.thread import BrokenThreadPool
 from typing import Any
 
-from shared.calls import Mode
+from shared.calls.encoding import Mode
+from shared.calls.outcomes import Outcomes
 from shared.multiprocessing import chunks
 from shared.multiprocessing import pool as pools
 from shared.multiprocessing.awaitables import ALL
-from shared.outcomes import Outcomes
 from shared.pools import PoolKind
 
 __all__ = [

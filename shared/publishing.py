@@ -23,8 +23,8 @@ from celery.utils.saferepr import saferepr
 from kombu.serialization import dumps as serialize
 
 from shared.app import SENT_AT, app
+from shared.broker.connections import Lua, ask, foreseen, store
 from shared.settings import current
-from shared.store import Lua, ask, foreseen, store
 
 # KEYS: the queue's list, a mark for this push. ARGV: the limit (0: none), how many seconds the
 # mark stays, then the messages. Puts as many on the list as fit; returns how many, and whether

@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
-from shared import results, settings, store
+from shared import settings
 from shared.app import app, configuration
+from shared.broker import connections
+from shared.calls import inbox
 from shared.settings import Settings
 
 for name in Settings.model_fields:
@@ -29,8 +31,8 @@ def unavailable(reason):
 def forget_settings():
     """Have what this process opened so far, which saw another Redis, be opened anew."""
     settings.current.cache_clear()
-    store.store.cache_clear()
-    opened = results._inboxes.pop(os.getpid(), None)
+    connections.store.cache_clear()
+    opened = inbox._inboxes.pop(os.getpid(), None)
     if opened is not None:
         opened.close()
     app.conf.update(configuration())

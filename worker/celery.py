@@ -5,10 +5,10 @@ from typing import Any
 from celery import concurrency, signals
 
 from shared.app import app
+from shared.broker.connections import connections
 from shared.errors import SettingsError
 from shared.pools import PoolKind
 from shared.settings import current
-from shared.store import connections
 from worker import deadlines, requests
 from worker.health import HealthFile
 from worker.heartbeat import Presence, pool_kind
@@ -18,7 +18,7 @@ try:
 except SettingsError as error:
     raise SystemExit(f"worker: {error}") from None
 
-app.conf.imports = ("shared.calls", "worker.tasks")
+app.conf.imports = ("shared.calls.running", "worker.tasks")
 app.Task.Request = f"{requests.__name__}:{requests.Request.__name__}"
 app.conf.worker_consumer = f"{requests.__name__}:{requests.Consumer.__name__}"
 # A worker keeps an outcome until Redis is back, however long; a client gives up.
@@ -29,9 +29,9 @@ app.loader.override_backends = dict.fromkeys(
 )
 app.steps["consumer"].update((HealthFile, Presence))
 # What ``--pool`` with their names means; each loads only its own.
-app.conf.worker_pool = "worker.prefork:TaskPool"
-concurrency.ALIASES[PoolKind.THREADS] = "worker.threads:TaskPool"
-concurrency.ALIASES[PoolKind.GEVENT] = "worker.gevent_pool:TaskPool"
+app.conf.worker_pool = "worker.pools.prefork:TaskPool"
+concurrency.ALIASES[PoolKind.THREADS] = "worker.pools.threads:TaskPool"
+concurrency.ALIASES[PoolKind.GEVENT] = "worker.pools.gevent:TaskPool"
 
 
 @signals.celeryd_init.connect(weak=False)

@@ -9,8 +9,8 @@ import redis
 from celery import bootsteps
 from celery.utils.log import get_logger
 
+from shared.broker.connections import connect
 from shared.settings import current
-from shared.store import connect
 
 logger = get_logger(__name__)
 

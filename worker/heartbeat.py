@@ -1,4 +1,4 @@
-"""What a worker tells about itself: a line in `shared.presence`, and its counts."""
+"""What a worker tells about itself: a line in `shared.broker.presence`, and its counts."""
 
 import os
 import threading
@@ -9,10 +9,12 @@ from celery import bootsteps, signals
 from celery.utils.log import get_logger
 from celery.worker import state
 
-from shared import calls, presence, probes, taken
+from shared.broker import ownership, presence
+from shared.broker.connections import connect, store
+from shared.calls import encoding
+from shared.laboratory import probes
 from shared.pools import PoolKind
 from shared.settings import current
-from shared.store import connect, store
 from worker import deadlines
 
 logger = get_logger(__name__)
@@ -77,7 +79,7 @@ class Presence(bootsteps.StartStopStep):
 
 def end_orphans(pool: Any, redis: Any) -> None:
     """End the processes whose parent is gone: its reply stream's lease has ended."""
-    processes = [r for r in state.active_requests if r.task.name == calls.PROCESS]
+    processes = [r for r in state.active_requests if r.task.name == encoding.PROCESS]
     if not processes:
         return
     pipe = redis.pipeline(transaction=False)
@@ -106,7 +108,7 @@ class Counts:
     writes. What was not yet written when a process is killed is missing from the counts.
     """
 
-    KEY = taken.COUNTS
+    KEY = ownership.COUNTS
 
     def __init__(self) -> None:
         self._pending: Counter[str] = Counter()

@@ -15,11 +15,12 @@ from celery.worker import request as base
 from celery.worker import state
 from kombu.exceptions import ContentDisallowed, DecodeError
 
-from shared import calls, dead, exceptions, taken, withdrawn
 from shared.app import app
+from shared.broker import cancelled, deadletters, ownership
+from shared.broker.connections import store
+from shared.calls import encoding, exceptions, running
 from shared.errors import WorkerLost
 from shared.pools import PoolKind
-from shared.store import store
 from worker import deadlines, tracing
 from worker.heartbeat import pool_kind
 from worker.remote import Control
@@ -101,7 +102,7 @@ class Request(base.Request):
 
     def revoked(self) -> bool:
         """Celery's; true, too, of what was taken under a lease that is lost: others have it now."""
-        if taken.owner().holds(self.message.delivery_tag):
+        if ownership.owner().holds(self.message.delivery_tag):
             return bool(super().revoked())
         # Whoever has it now keeps it: this only makes room for another.
         self.reject(requeue=True)
@@ -121,7 +122,7 @@ class Request(base.Request):
         super().on_timeout(soft, timeout)
 
     def _keep_overdue(self, timeout: float) -> None:
-        if not (state.should_terminate or self.task.name in calls.NAMES):
+        if not (state.should_terminate or self.task.name in encoding.NAMES):
             reason = f"TimeLimitExceeded: it took longer than {timeout:g} s"
             _keep(self.id, self.message.delivery_tag, reason, self.hostname)
 
@@ -161,7 +162,7 @@ class Consumer(base_consumer.Consumer):
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
         """Celery's, made whenever consuming begins: what was cancelled before is known by then."""
-        for task_id in withdrawn.ids(store()):
+        for task_id in cancelled.ids(store()):
             state.revoked.add(task_id)
         on_task_received = super().create_task_handler(*args, **kwargs)
         strategies, callbacks = self.strategies, self.on_task_message
@@ -194,7 +195,7 @@ class Consumer(base_consumer.Consumer):
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Reject what is no task, whatever it is."""
-        message.refusal = f"{dead.UNREADABLE}: {exc}"
+        message.refusal = f"{deadletters.UNREADABLE}: {exc}"
         message.reject_log_error(logger, self.connection_errors)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
@@ -210,7 +211,7 @@ def _trace_calls(**_: Any) -> None:
 
 @signals.celeryd_after_setup.connect(weak=False)
 def _name_the_owner(sender: str, **_: Any) -> None:
-    taken.node_name = sender
+    ownership.node_name = sender
 
 
 _kind: PoolKind | None = None
@@ -220,7 +221,7 @@ _kind: PoolKind | None = None
 def _introduce(sender: Any, **_: Any) -> None:
     global _kind  # noqa: PLW0603 - a worker has one pool
     _kind = pool_kind(type(sender.pool))
-    owner = taken.owner()
+    owner = ownership.owner()
     owner.running = lambda: {
         request.message.delivery_tag for request in list(state.active_requests)
     }
@@ -228,7 +229,7 @@ def _introduce(sender: Any, **_: Any) -> None:
 
 @signals.worker_shutdown.connect(weak=False)
 def _retire(**_: Any) -> None:
-    owner = taken.existing()
+    owner = ownership.existing()
     if owner is not None:
         owner.retire()
 
@@ -236,7 +237,7 @@ def _retire(**_: Any) -> None:
 @signals.task_failure.connect(weak=False)
 def _bury(sender: Any, task_id: str, exception: Any, traceback: Any, einfo: Any, **_: Any) -> None:
     """Make a task that has failed for the last time a dead letter; a call has told its caller."""
-    if sender.name in calls.NAMES:
+    if sender.name in encoding.NAMES:
         return
     request = sender.request
     if request.id != task_id or not request.properties:
@@ -251,7 +252,7 @@ def _bury_unfinished(
     sender: Any, task_id: str, request: Any, exception: Any, einfo: Any, **_: Any
 ) -> None:
     """Make a task a dead letter whose function ran, and whose chain or callbacks did not."""
-    if sender.name not in calls.NAMES:
+    if sender.name not in encoding.NAMES:
         reason = f"what follows on it was not sent: {type(exception).__name__}: {exception}"
         trace = str(getattr(einfo, "traceback", "") or "")
         _keep(task_id, request["properties"]["delivery_tag"], reason, request["hostname"], trace)
@@ -261,7 +262,7 @@ def _keep(task_id: str, delivery_tag: str, reason: str, worker: str, trace: str 
     """Make a message a dead letter, however long Redis is away."""
     while True:
         try:
-            dead.bury(store(), delivery_tag, reason, worker=worker, traceback=trace)
+            deadletters.bury(store(), delivery_tag, reason, worker=worker, traceback=trace)
             return
         except redis.RedisError as error:
             # It is acknowledged after this, so it must be kept before.
@@ -272,10 +273,10 @@ def _keep(task_id: str, delivery_tag: str, reason: str, worker: str, trace: str 
 def _tell(message: dict[str, Any], reason: str) -> None:
     """Tell whoever waits for a message that it will not be run any more."""
     headers = message["headers"]
-    if headers["task"] in calls.NAMES:
-        calls.report_dead(message, reason)
+    if headers["task"] in encoding.NAMES:
+        running.report_dead(message, reason)
     elif not headers.get("ignore_result"):
         app.backend.mark_as_failure(headers["id"], WorkerLost(headers["task"], reason))
 
 
-dead.on_burial.append(_tell)
+deadletters.on_burial.append(_tell)

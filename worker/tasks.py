@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 from pydantic import NonNegativeInt
 
 from shared import tasks as contracts
-from shared import workloads
 from shared.app import app
+from shared.laboratory import workloads
 from shared.settings import current
 
 

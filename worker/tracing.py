@@ -12,7 +12,7 @@ from celery.app.task import Context
 from celery.states import SUCCESS
 from celery.utils.saferepr import saferepr
 
-from shared import calls
+from shared.calls import encoding, running
 
 # What Celery's tracer does more for. A call that was sent by our library has none of it.
 _MORE = ("callbacks", "chain", "chord")
@@ -65,12 +65,12 @@ def lean(task: Any, celerys: Tracer) -> Tracer:
                 pop()
                 _task_stack.pop()
         if failed is not None:
-            request[calls.RAISED] = failed
+            request[running.RAISED] = failed
             try:
                 return celerys(uuid, args, kwargs, request)
             finally:
                 # It refers to this frame, and so to the request.
-                del request[calls.RAISED], failed
+                del request[running.RAISED], failed
         shown = saferepr(value, size)
         if logs:
             said = {
@@ -89,5 +89,5 @@ def lean(task: Any, celerys: Tracer) -> Tracer:
 
 def install(tasks: Any) -> None:
     """Have calls run so, once Celery has made its tracers."""
-    task = tasks[calls.NAME]
+    task = tasks[encoding.NAME]
     task.__trace__ = lean(task, task.__trace__)

@@ -9,11 +9,12 @@ from typing import Any
 
 from bench import variants  # before redis-py
 from bench.job import ran
-from shared import publishing, workloads
+from shared import publishing
 from shared.app import app
+from shared.broker.connections import store
+from shared.laboratory import workloads
 from shared.multiprocessing.pool import Pool
 from shared.pools import PoolKind
-from shared.store import store
 from worker import celery  # noqa: F401 - what makes a worker of the application
 
 KINDS = {

@@ -83,7 +83,7 @@ def compare(
     from producer.laboratory.comparing import Comparison
     from producer.laboratory.tasks import load_task
     from producer.printing import console
-    from shared.store import foreseen, store
+    from shared.broker.connections import foreseen, store
 
     chosen, sizes = executors.choose(on), executors.sizes(concurrency)
     loaded = load_task(task, items, args)

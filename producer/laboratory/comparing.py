@@ -16,8 +16,10 @@ from typing import Any
 from producer.laboratory.executors import LADDER, Executor
 from producer.laboratory.sides import ClusterSide, LocalSide
 from producer.laboratory.tasks import Task
-from shared import presence, probes, references, workloads
+from shared.broker import presence
+from shared.calls import references
 from shared.errors import DaySixError
+from shared.laboratory import probes, workloads
 
 # What one size of one executor should take, about, when the number of items is ours to choose.
 _AIM_S = 0.8

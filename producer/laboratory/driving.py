@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from shared import probes
+from shared.laboratory import probes
 
 Sample = dict[str, Any]
 Receive = Callable[[Any], None]

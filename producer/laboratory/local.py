@@ -25,7 +25,8 @@ from typing import IO, Any
 
 from producer.laboratory.driving import Receive, Submit, TooSlow, drive, drive_async, pooled
 from producer.laboratory.executors import Executor
-from shared import codec, probes, references, workloads
+from shared.calls import codec, references
+from shared.laboratory import probes, workloads
 
 
 def main() -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 from producer.laboratory.driving import TooSlow, drive, pooled
 from producer.laboratory.executors import Executor
-from shared import codec, probes
+from shared.calls import codec
 from shared.errors import DaySixError
+from shared.laboratory import probes
 from shared.multiprocessing.pool import Pool
 from shared.pools import PoolKind
 

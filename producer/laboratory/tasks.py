@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from producer.arguments import WrongUsage
-from shared import references, workloads
+from shared.calls import references
+from shared.laboratory import workloads
 
 
 @dataclass

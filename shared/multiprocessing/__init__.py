@@ -106,7 +106,7 @@ def Pool(  # noqa: N802 - the standard library's own name
 
 def cpu_count() -> int:
     """How many processes the cluster's prefork workers hold."""
-    from shared.presence import capacity
+    from shared.broker.presence import capacity
 
     return capacity(PoolKind.PREFORK)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from multiprocessing import TimeoutError as PoolTimeoutError
 from typing import TYPE_CHECKING, Any
 
-from shared.outcomes import Outcome, Outcomes
+from shared.calls.outcomes import Outcome, Outcomes
 
 if TYPE_CHECKING:
     from shared.multiprocessing.chunks import Sizes

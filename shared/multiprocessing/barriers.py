@@ -15,9 +15,9 @@ from contextlib import suppress
 from typing import Any
 
 from shared.errors import DaySixError
-from shared.handles import Handle
-from shared.leases import Hold, keeper
-from shared.scripts import Script, hear, ticket
+from shared.handles.base import Handle
+from shared.handles.leases import Hold, keeper
+from shared.handles.scripts import Script, hear, ticket
 from shared.settings import current
 
 __all__ = ["Barrier"]

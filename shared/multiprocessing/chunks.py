@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from shared import calls
-from shared.calls import Mode
+from shared.calls import encoding
+from shared.calls.encoding import Mode
+from shared.calls.outcomes import Outcomes
 from shared.errors import MessageTooLarge
 from shared.multiprocessing.awaitables import ALL, AsyncResult, IMapIterator
-from shared.outcomes import Outcomes
 
 
 class Chunk:
@@ -199,5 +199,5 @@ def encode(
     func: Callable[..., Any], mode: Mode, items: Sequence[Any]
 ) -> tuple[str, bytes, str, str]:
     """What a chunk of these items holds."""
-    name, payload = calls.encode_call(func, mode, items)
-    return name, payload, *calls.arguments_repr(mode, items)
+    name, payload = encoding.encode_call(func, mode, items)
+    return name, payload, *encoding.arguments_repr(mode, items)

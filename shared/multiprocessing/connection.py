@@ -1,7 +1,7 @@
 """``multiprocessing.connection``: pipes between processes on any machine.
 
 Each end has a list of the messages for it, and the *openers*: one entry for each object, in
-whatever process, through which the end is open, kept up by that process (`shared.leases`). When
+whatever process, through which the end is open, kept up by that process (`shared.handles.leases`). When
 the last of an end's openers closes, or its process is killed and the entry lapses, the other
 end reads what is left and then gets EOFError.
 
@@ -28,11 +28,11 @@ from multiprocessing.connection import wait as wait_locally
 from types import TracebackType
 from typing import Any, Self
 
-from shared import handles
 from shared.errors import DaySixError, MessageTooLarge
-from shared.handles import Handle, reopen
-from shared.leases import Hold, keeper
-from shared.scripts import Script, hear, hear_beside, me, ticket
+from shared.handles.base import Handle, reopen
+from shared.handles.leases import Hold, keeper
+from shared.handles.scripts import Script, hear, hear_beside, me, ticket
+from shared.multiprocessing import items
 from shared.settings import current
 
 __all__ = ["Connection", "Pipe", "wait"]
@@ -177,11 +177,11 @@ class Connection(Handle):
         """Send an object; `NotPortable` for what cannot travel, BrokenPipeError to a closed end."""
         self._check_closed()
         self._check_writable()
-        self._send(handles.encode(obj, "the message"))
+        self._send(items.encode(obj, "the message"))
 
     def recv(self) -> Any:
         """The next object; waits for it. EOFError when the other end is closed."""
-        return handles.decode(self._receive())
+        return items.decode(self._receive())
 
     def send_bytes(self, buf: Any, offset: int = 0, size: int | None = None) -> None:
         """Send the bytes of a bytes-like object, or a part of them."""
@@ -203,7 +203,7 @@ class Connection(Handle):
             raise ValueError("buffer length < offset + size")
         if size > current().message_limit_bytes:
             raise MessageTooLarge("the message", size, current().message_limit_bytes)
-        self._send(handles.wrap(bytes(view[offset : offset + size]), []))
+        self._send(items.wrap(bytes(view[offset : offset + size]), []))
 
     def recv_bytes(self, maxlength: int | None = None) -> bytes:
         """The next message as bytes; OSError, and no more reading, if it is longer than allowed."""
@@ -211,7 +211,7 @@ class Connection(Handle):
         self._check_readable()
         if maxlength is not None and maxlength < 0:
             raise ValueError("negative maxlength")
-        data = handles.unwrap(self._receive())
+        data = items.unwrap(self._receive())
         if maxlength is not None and len(data) > maxlength:
             if self._writable:
                 self._readable = False
@@ -229,7 +229,7 @@ class Connection(Handle):
                 raise ValueError("negative offset")
             if offset > len(target):
                 raise ValueError("offset too large")
-            data = handles.unwrap(self._receive())
+            data = items.unwrap(self._receive())
             if len(target) < offset + len(data):
                 raise BufferTooShort(data)
             target[offset : offset + len(data)] = data

@@ -5,9 +5,9 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Self
 
-from shared import codec
-from shared.handles import decode
+from shared.calls import codec
 from shared.multiprocessing import entries
+from shared.multiprocessing.items import decode
 from shared.multiprocessing.proxies import Proxy
 
 __all__ = ["DictProxy", "NamespaceProxy", "ValueProxy"]

@@ -10,8 +10,9 @@ import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from shared import codec, handles
-from shared.scripts import Script
+from shared.calls import codec
+from shared.handles.scripts import Script
+from shared.multiprocessing import items
 
 _COMMON = """
   if not creating and redis.call('exists', name) == 0 then return redis.error_reply('GONE') end
@@ -137,7 +138,7 @@ def pack(values: Mapping[Any, Any]) -> Iterable[bytes]:
     for key, value in values.items():
         yield field(key)
         yield codec.dumps(key, what="the key")
-        yield handles.encode(value, "the value")
+        yield items.encode(value, "the value")
 
 
 def _plainest(key: Any) -> Any:

@@ -7,8 +7,8 @@ reads or writes just the bytes that it concerns.
 import ctypes
 from typing import Any
 
-from shared.handles import Handle, reopen
-from shared.scripts import Script
+from shared.handles.base import Handle, reopen
+from shared.handles.scripts import Script
 
 typecode_to_type: dict[str, Any] = {
     "c": ctypes.c_char,

@@ -15,7 +15,7 @@ second: those without one are passed over, so a crowd of dead waiters costs one 
 A waiter that was merely slow finds itself gone from the line and joins it again.
 """
 
-from shared.scripts import Script
+from shared.handles.scripts import Script
 
 # How long a waiter has to claim what it was handed; how long it counts as alive unseen.
 _CLAIM_MS = 1_000

@@ -10,9 +10,9 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self, SupportsIndex
 
-from shared.handles import decode, encode
+from shared.handles.scripts import Script
+from shared.multiprocessing.items import decode, encode
 from shared.multiprocessing.proxies import Proxy
-from shared.scripts import Script
 
 __all__ = ["ArrayProxy", "ListProxy"]
 

@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import Any
 
 from shared.errors import DaySixError, LockLost
-from shared.handles import Handle
-from shared.leases import Hold, keeper
+from shared.handles.base import Handle
+from shared.handles.leases import Hold, keeper
+from shared.handles.scripts import hear, me, ticket
 from shared.multiprocessing import lines
-from shared.scripts import hear, me, ticket
 from shared.settings import current
 
 SEM_VALUE_MAX = 2**31 - 1

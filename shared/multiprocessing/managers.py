@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from shared import leases
-from shared.handles import Handle
+from shared.handles import leases
+from shared.handles.base import Handle
 from shared.multiprocessing import barriers, locks, queues, synchronize
 from shared.multiprocessing.dicts import DictProxy, NamespaceProxy, ValueProxy
 from shared.multiprocessing.lists import ArrayProxy, ListProxy

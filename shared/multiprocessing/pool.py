@@ -29,9 +29,13 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from shared import calls, codec, context, presence, publishing, results
+from shared import publishing
 from shared.app import app
-from shared.calls import Mode
+from shared.broker import presence
+from shared.broker.connections import Absence, foreseen, store
+from shared.calls import codec, context, encoding, inbox
+from shared.calls.encoding import Mode
+from shared.calls.outcomes import Outcome, Outcomes, decode_outcomes
 from shared.errors import BrokerGone, BrokerRefused, BrokerUnavailable, TaskWithdrawn
 from shared.multiprocessing import chunks
 from shared.multiprocessing.awaitables import (
@@ -42,10 +46,8 @@ from shared.multiprocessing.awaitables import (
     MapResult,
 )
 from shared.multiprocessing.chunks import Chunk, Job
-from shared.outcomes import Outcome, Outcomes, decode_outcomes
 from shared.pools import PoolKind
 from shared.settings import current
-from shared.store import Absence, foreseen, store
 
 __all__ = ["AsyncResult", "IMapIterator", "MapResult", "Pool", "ThreadPool"]
 
@@ -107,11 +109,11 @@ class Pool:
         self._options = _options(self._kind, initializer, tuple(initargs))
         if maxtasksperchild is not None:
             self._options["recycle"] = [uuid.uuid4().hex, maxtasksperchild]
-        self._inbox = results.inbox()
+        self._inbox = inbox.inbox()
         self._processes = processes or presence.capacity(self._kind)
         self._pace = None if processes else chunks.Pace()
         self._template = publishing.Template(
-            calls.NAME, self._kind.value, serializer="msgpack", ignore_result=True
+            encoding.NAME, self._kind.value, serializer="msgpack", ignore_result=True
         )
         self._state = _RUN
         self._broken: BaseException | None = None
@@ -273,7 +275,7 @@ class Pool:
         items = iterable if isinstance(iterable, range) else list(iterable)
         if items and chunksize is not None and chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
-        name, _ = calls.encode_call(func, mode, [])  # refuse a lambda here, not in the feeder
+        name, _ = encoding.encode_call(func, mode, [])  # refuse a lambda here, not in the feeder
         sizes = chunks.Sizes(len(items), self._processes, chunksize)
         result = MapResult(self, len(items), sizes, callback, error_callback)
         if items:
@@ -287,7 +289,9 @@ class Pool:
         self._check_running()
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
-        name, _ = calls.encode_call(func, Mode.MAP, [])  # refuse a lambda here, not in the feeder
+        name, _ = encoding.encode_call(
+            func, Mode.MAP, []
+        )  # refuse a lambda here, not in the feeder
         # Enough to keep every worker busy while the consumer handles what came before.
         ahead = 2 * self._processes
         result = IMapIterator(self, ahead, ordered=ordered)
@@ -547,7 +551,7 @@ def _options(
         )
     options = context.inherited()
     if initializer is not None:
-        calls.name_of(initializer)  # refuse a lambda here
+        encoding.name_of(initializer)  # refuse a lambda here
         options["setup"] = codec.dumps(
             [uuid.uuid4().hex, initializer, list(initargs)], what="the initializer's arguments"
         )

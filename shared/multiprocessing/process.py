@@ -18,13 +18,16 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from shared import calls, codec, context, presence, publishing, results, workloads
+from shared import publishing
 from shared.app import app
-from shared.calls import Mode
+from shared.broker import presence
+from shared.broker.connections import store
+from shared.calls import codec, context, encoding, inbox
+from shared.calls.encoding import Mode
+from shared.calls.outcomes import decode_outcomes
 from shared.errors import DaySixError
-from shared.outcomes import decode_outcomes
+from shared.laboratory import workloads
 from shared.pools import PoolKind
-from shared.store import store
 
 __all__ = ["Process", "active_children", "current_process", "parent_process"]
 
@@ -228,7 +231,7 @@ class _Remote:
         self._lock = threading.Lock()
         self._call_id = str(uuid.uuid4())
         self._kind = process._kind
-        name, payload = calls.encode_call(function, Mode.APPLY, [item])
+        name, payload = encoding.encode_call(function, Mode.APPLY, [item])
         options = context.inherited()
         options["process"] = {
             "name": process.name,
@@ -238,24 +241,24 @@ class _Remote:
         }
         if context.current() is not None:
             self._check_room()
-        inbox = results.inbox()
-        argsrepr, kwargsrepr = calls.arguments_repr(Mode.APPLY, [item])
+        replies = inbox.inbox()
+        argsrepr, kwargsrepr = encoding.arguments_repr(Mode.APPLY, [item])
         template = publishing.Template(
-            calls.PROCESS, self._kind.value, serializer="msgpack", ignore_result=True
+            encoding.PROCESS, self._kind.value, serializer="msgpack", ignore_result=True
         )
         message = template.render(
             self._call_id,
-            [payload, inbox.name, options],
+            [payload, replies.name, options],
             {},
             shadow=name,
             argsrepr=argsrepr,
             kwargsrepr=kwargsrepr,
         )
-        inbox.expect(self._call_id, self._on_reply, name=self._name, on_news=self._on_news)
+        replies.expect(self._call_id, self._on_reply, name=self._name, on_news=self._on_news)
         try:
             publishing.push(self._kind.value, [message])
         except BaseException:
-            inbox.forget(self._call_id)
+            replies.forget(self._call_id)
             raise
         threading.Thread(target=self._watch, name="process-watch", daemon=True).start()
 
@@ -320,7 +323,7 @@ class _Remote:
             self._finish(1)
 
     def _finish(self, code: int) -> None:
-        results.inbox().forget(self._call_id)
+        inbox.inbox().forget(self._call_id)
         with self._lock:
             if self.exitcode is None:
                 self.exitcode = code

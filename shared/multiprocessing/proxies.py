@@ -6,7 +6,7 @@ unless it is itself a proxy. An item that is a handle stays alive as long as it 
 
 from typing import Any
 
-from shared.handles import Handle
+from shared.handles.base import Handle
 
 
 class Proxy(Handle):

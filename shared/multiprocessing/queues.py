@@ -27,10 +27,10 @@ from contextlib import suppress
 from queue import Empty, Full
 from typing import Any
 
-from shared import handles
 from shared.errors import DaySixError
-from shared.handles import Handle
-from shared.scripts import Script, block, hear, me, ticket
+from shared.handles.base import Handle
+from shared.handles.scripts import Script, block, hear, me, ticket
+from shared.multiprocessing import items
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 
@@ -170,7 +170,7 @@ class _Items(Handle):
     _size = 0
 
     def _put(self, obj: Any, deadline: float | None, *, block: bool) -> bool:
-        item = handles.encode(obj, "the item")
+        item = items.encode(obj, "the item")
         the_ticket = ticket() if block and self._size else ""
         if _PUT(self._name, item, self._size, the_ticket):
             return True
@@ -251,7 +251,7 @@ class Queue(_Items):
         item = self._get(_deadline(timeout), wait=block)
         if item is None:
             raise Empty
-        return handles.decode(item)
+        return items.decode(item)
 
     def put_nowait(self, obj: Any) -> None:
         """Append an item, or `queue.Full` at once."""
@@ -323,7 +323,7 @@ class SimpleQueue(_Items):
     def get(self) -> Any:
         """The first item; waits for one."""
         self._check_open()
-        return handles.decode(self._get(None, wait=True) or b"\0")
+        return items.decode(self._get(None, wait=True) or b"\0")
 
     def put(self, obj: Any) -> None:
         """Append an item."""

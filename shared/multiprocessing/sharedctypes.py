@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from shared.handles import Handle, reopen
+from shared.handles.base import Handle, reopen
 from shared.multiprocessing.heap import (
     Memory,
     SharedArray,

@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any, Literal
 
 from shared.errors import DaySixError
-from shared.handles import Handle
+from shared.handles.base import Handle
+from shared.handles.scripts import Script, hear, ticket
 from shared.multiprocessing import lines
 from shared.multiprocessing.barriers import Barrier
 from shared.multiprocessing.locks import (
@@ -24,7 +25,6 @@ from shared.multiprocessing.locks import (
     Semaphore,
     or_unknown,
 )
-from shared.scripts import Script, hear, ticket
 
 __all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
 

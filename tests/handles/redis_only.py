@@ -12,8 +12,9 @@ import time
 import pytest
 import redis
 
-from shared import settings, store
-from shared.leases import keeper
+from shared import settings
+from shared.broker import connections
+from shared.handles.leases import keeper
 
 
 def server_binary():
@@ -90,7 +91,7 @@ def with_environment(variables):
         else:
             os.environ[name] = value
     settings.current.cache_clear()
-    store.store.cache_clear()
+    connections.store.cache_clear()
     keeper._rouse()
     return before
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from shared import codec
+from shared.calls import codec
 from shared.errors import MessageTooLarge, NotPortable
 from shared.multiprocessing.connection import Pipe, wait
 from shared.multiprocessing.queues import Queue

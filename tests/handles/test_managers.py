@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared import codec, handles
+from shared.calls import codec
 from shared.errors import HandleLost, NotPortable
+from shared.handles import base
 from shared.multiprocessing import managers
 from shared.multiprocessing.managers import Manager
 from shared.multiprocessing.queues import Queue
@@ -477,7 +478,7 @@ def test_a_subclass_of_a_handle_does_not_travel_as_something_else():
 
 def test_only_known_kinds_are_made_from_a_message():
     with pytest.raises(NotPortable, match="unknown kind"):
-        handles.rebuild("os:system", "x", [])
+        base.rebuild("os:system", "x", [])
 
 
 def test_a_local_process_works_on_all_of_it(manager):

@@ -6,8 +6,9 @@ import uuid
 import pytest
 import redis
 
-from shared import outbox, taken
-from shared.store import store
+from shared.broker import ownership
+from shared.broker.connections import store
+from shared.calls import outbox
 from tests.handles.redis_only import eventually, redis_only
 
 pytestmark = pytest.mark.usefixtures("redis_only")
@@ -16,9 +17,9 @@ __all__ = ["redis_only"]
 
 @pytest.fixture
 def owner(monkeypatch):
-    monkeypatch.setattr(taken, "_owner", None)
-    yield taken.owner()
-    taken.owner().retire()
+    monkeypatch.setattr(ownership, "_owner", None)
+    yield ownership.owner()
+    ownership.owner().retire()
 
 
 @pytest.fixture
@@ -31,11 +32,11 @@ def stream():
 def take(owner, number):
     """As if a message had been taken under this number."""
     store().hset(owner.key, str(number), "threads\n{}")
-    return taken.tag(owner.name, number)
+    return ownership.tag(owner.name, number)
 
 
 def outcome(stream, delivery_tag, text):
-    owner = taken.owner()
+    owner = ownership.owner()
     owner.leave_to_answer(delivery_tag)
     return outbox.Answer(stream, delivery_tag, [{"id": text, "outcome": text}])
 
@@ -54,7 +55,7 @@ def test_an_outcome_acknowledges_its_message(owner, stream):
 
 
 def test_what_has_no_message_any_more_has_no_outcome(owner, stream):
-    outbox.Outbox().put(outcome(stream, taken.tag(owner.name, 1), "again"))
+    outbox.Outbox().put(outcome(stream, ownership.tag(owner.name, 1), "again"))
 
     assert answered(stream) == []
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared import handles, leases, scripts
 from shared.errors import NotPortable
-from shared.multiprocessing import queues
+from shared.handles import leases, scripts
+from shared.multiprocessing import items, queues
 from shared.multiprocessing.queues import JoinableQueue, Queue, SimpleQueue
 from shared.multiprocessing.synchronize import Event
 from tests.handles.processes import fork, join, spawn, start
@@ -284,7 +284,7 @@ def test_a_killed_putter_blocks_nobody():
 
 
 def len_of(q, suffix):
-    from shared.store import store
+    from shared.broker.connections import store
 
     return store().llen(q._name + suffix)
 
@@ -324,7 +324,7 @@ def test_a_get_survives_that_its_connection_is_cut(redis_only):
 
 def test_a_put_that_is_sent_twice_counts_once():
     q = Queue()
-    item = handles.encode("x")
+    item = items.encode("x")
     real, scripts._requests = scripts._requests, iter([10**9, 10**9])
     try:
         queues._PUT(q._name, item, 0, "")

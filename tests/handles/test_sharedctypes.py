@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared import codec
+from shared.calls import codec
 from shared.errors import HandleLost
 from shared.multiprocessing.queues import Queue
 from shared.multiprocessing.sharedctypes import (

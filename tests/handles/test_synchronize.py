@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from shared import codec
+from shared.calls import codec
 from shared.errors import LockLost
 from shared.multiprocessing.barriers import Barrier
 from shared.multiprocessing.queues import Queue
@@ -33,7 +33,7 @@ __all__ = ["redis_only", "short_leases"]
 
 def waiting(handle, count):
     """Whether so many stand in line."""
-    from shared.store import store
+    from shared.broker.connections import store
 
     return store().llen(f"{handle._name}:line") >= count
 

@@ -7,8 +7,8 @@ import uuid
 
 import pytest
 
-from shared import dead
-from shared.store import store
+from shared.broker import deadletters
+from shared.broker.connections import store
 from tests.chaos.bench import message, wait_until
 from tests.integration.test_producer import producer
 
@@ -46,7 +46,7 @@ def _encoded(body):
 
 def test_a_task_that_failed_can_be_looked_at_retried_and_dropped(stack):
     for letter in letters():  # of other tests
-        dead.drop(letter["id"])
+        deadletters.drop(letter["id"])
     task_id = json.loads(producer("send", "fail", "boo", "--json").stdout)["ids"][0]
     wait_until(letters, 30, "the dead letter")
 
@@ -152,12 +152,12 @@ def test_what_no_worker_can_run_is_a_dead_letter_and_the_worker_goes_on(stack, q
     reasons = []
     for name, (text, reason) in REFUSED.items():
         push(text, queue)
-        wait_until(lambda: list(dead.letters()), 30, f"the dead letter of {name}")
-        (letter,) = dead.letters()
+        wait_until(lambda: list(deadletters.letters()), 30, f"the dead letter of {name}")
+        (letter,) = deadletters.letters()
         assert letter["queue"] == queue
         assert letter["reason"].startswith(reason), name
         reasons.append(letter["reason"])
-        dead.drop(letter["id"])
+        deadletters.drop(letter["id"])
 
     assert all(reasons)
     done = producer("send", "sleep", "0", "--pool", queue, "--wait", "--timeout", "30")
@@ -170,8 +170,8 @@ def test_a_message_that_dies_on_two_queues_is_counted_once(stack):
         push(text, queue)
         wait_until(lambda q=queue: [x for x in letters() if x["queue"] == q], 30, "the letter")
 
-    assert store().hgetall(dead.BY_QUEUE)[b"threads"] == b"0"
-    assert store().hgetall(dead.BY_QUEUE)[b"gevent"] == b"1"
+    assert store().hgetall(deadletters.BY_QUEUE)[b"threads"] == b"0"
+    assert store().hgetall(deadletters.BY_QUEUE)[b"gevent"] == b"1"
     assert len(letters()) == 1
 
 

@@ -9,11 +9,12 @@ import psutil
 import pytest
 import redis
 
-from shared import publishing, results
+from shared import publishing
+from shared.broker.connections import ask, connect, store
+from shared.calls import inbox
 from shared.multiprocessing import Pool
 from shared.pools import PoolKind
 from shared.settings import current
-from shared.store import ask, connect, store
 from tests.chaos.bench import wait_until
 from tests.integration import functions as f
 
@@ -164,13 +165,13 @@ def test_an_error_that_redis_answers_is_raised_and_the_next_answer_is_right(stac
 
 def test_a_callback_that_fails_stops_no_other_answers(stack):
     heard = []
-    box = results.inbox()
+    box = inbox.inbox()
     box.expect("failing", lambda _: 1 / 0, on_news=lambda _: 1 / 0)
     box.expect("other", heard.append)
 
-    results.announce(box.name, "failing", b"news")
-    results.answer(box.name, "failing", b"outcome")
-    results.answer(box.name, "other", b"outcome")
+    inbox.announce(box.name, "failing", b"news")
+    inbox.answer(box.name, "failing", b"outcome")
+    inbox.answer(box.name, "other", b"outcome")
 
     wait_until(lambda: heard == [b"outcome"], 10, "the other answer")
 

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from examples import s2_pool
-from shared import publishing, results
-from shared.calls import Mode
+from shared import publishing
+from shared.broker.connections import store
+from shared.calls import inbox
+from shared.calls.encoding import Mode
 from shared.errors import (
     BrokerUnavailable,
     MessageTooLarge,
@@ -29,7 +31,6 @@ from shared.errors import (
 from shared.multiprocessing import Pool, chunks
 from shared.pools import PoolKind
 from shared.settings import current
-from shared.store import store
 from tests.integration import functions as f
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -925,7 +926,8 @@ def test_a_killed_process_costs_the_other_calls_nothing(stack):
 
 CLIENT = """
 import gc, os, sys, threading, time
-from shared import multiprocessing, results
+from shared import multiprocessing
+from shared.calls import inbox
 from tests.integration import functions as f
 if __name__ == "__main__":
     {body}
@@ -959,7 +961,7 @@ def run_client(body, environment):
 
 
 def test_a_clients_reply_stream_is_gone_when_it_exits(client):
-    body = "p = multiprocessing.Pool(2); p.map(f.double, range(3)); print(results.inbox().name)"
+    body = "p = multiprocessing.Pool(2); p.map(f.double, range(3)); print(inbox.inbox().name)"
 
     said, trouble = client(body).communicate(timeout=LONG_S)
 
@@ -970,7 +972,7 @@ def test_a_clients_reply_stream_is_gone_when_it_exits(client):
 def test_a_killed_clients_reply_stream_is_gone_when_its_lease_ends(client):
     body = (
         "p = multiprocessing.Pool(2); r = p.apply_async(f.slow, (600,));"
-        "print(results.inbox().name, flush=True); time.sleep(600)"
+        "print(inbox.inbox().name, flush=True); time.sleep(600)"
     )
     process = client(body, REPLY_LEASE_S="2")
     name = process.stdout.readline().strip()
@@ -987,7 +989,7 @@ def test_a_killed_clients_reply_stream_is_gone_when_its_lease_ends(client):
 
 def test_a_lease_is_renewed_while_the_client_lives(client):
     body = (
-        "p = multiprocessing.Pool(2); print(results.inbox().name, flush=True);"
+        "p = multiprocessing.Pool(2); print(inbox.inbox().name, flush=True);"
         "print(p.apply(f.slow, (3,)))"
     )
     process = client(body, REPLY_LEASE_S="1")
@@ -1065,18 +1067,18 @@ def test_what_a_task_prints_reaches_its_callers_terminal(client):
 def test_this_process_has_one_reply_stream_for_all_its_pools(open_ours):
     names = {open_ours()._inbox.name for _ in range(3)}
 
-    assert names == {results.inbox().name}
+    assert names == {inbox.inbox().name}
 
 
 def test_an_answer_that_nobody_awaits_leaves_nothing_behind(open_ours):
     pool = open_ours()
     pool.map_async(f.double, range(50), 1).get(LONG_S)
-    name = results.inbox().name
+    name = inbox.inbox().name
 
     pool.apply(f.double, (1,))
 
     assert wait_until(lambda: store().xlen(name) <= 1, what="trimming the stream")
-    assert not results.inbox()._waiting
+    assert not inbox.inbox()._waiting
 
 
 def test_a_message_on_the_queue_holds_no_code_and_no_password(stack):

@@ -14,9 +14,9 @@ import psutil
 import pytest
 import redis
 
-from shared import dead, presence, taken
+from shared.broker import deadletters, ownership, presence
+from shared.broker.connections import store
 from shared.pools import PoolKind
-from shared.store import store
 from tests.handles.redis_only import eventually
 
 PRODUCER = [sys.executable, "-m", "producer"]
@@ -322,12 +322,12 @@ def test_a_queued_task_that_was_cancelled_never_runs(stack):
 @pytest.mark.parametrize(("countdown", "kept"), [("3600", True), ("0", False)])
 def test_only_what_may_have_begun_dies_with_its_workers(idle_redis, countdown, kept, monkeypatch):
     url, client = idle_redis
-    monkeypatch.setattr(dead, "on_burial", [])  # what a worker does; this process is none
+    monkeypatch.setattr(deadletters, "on_burial", [])  # what a worker does; this process is none
     producer("send", "sleep", "0", "--countdown", countdown, REDIS_URL=url)
-    for _ in range(taken.current().delivery_limit):
+    for _ in range(ownership.current().delivery_limit):
         message = client.rpop("threads")
         client.hset("taken:lost:1", 1, b"threads\n" + message)
-        taken.return_lost(client, "taken:lost:1#1", "lost")
+        ownership.return_lost(client, "taken:lost:1#1", "lost")
 
     assert client.llen("threads") == kept
 

@@ -12,8 +12,8 @@ from kombu import Connection, Consumer, Queue
 from kombu.transport import redis as kombu_redis
 from kombu.utils import eventio
 
-from shared import dead, taken, transport
-from shared.store import store
+from shared.broker import deadletters, ownership, transport
+from shared.broker.connections import store
 from tests.handles.redis_only import eventually
 
 
@@ -21,16 +21,16 @@ from tests.handles.redis_only import eventually
 def consumer(stack, monkeypatch):
     """A consumer that may hold one message, and that waits with select(), as under gevent."""
     monkeypatch.setattr(kombu_redis, "poll", eventio._select)
-    monkeypatch.setattr(taken, "_owner", None)
+    monkeypatch.setattr(ownership, "_owner", None)
     queue = Queue(f"transport-{uuid.uuid4().hex}")
-    connection = Connection(stack.redis_url, transport="shared.transport:Transport")
+    connection = Connection(stack.redis_url, transport="shared.broker.transport:Transport")
     received = []
     with connection, connection.Consumer(queue, on_message=received.append) as consumer:
         consumer.qos(prefetch_count=1)
         consumer.received = received
         yield consumer
         queue(connection.default_channel).delete()
-    taken.owner().retire()
+    ownership.owner().retire()
 
 
 def receive(consumer):
@@ -77,8 +77,8 @@ def queued(consumer):
 
 
 def lose_the_lease():
-    store().zrem(taken.OWNERS, taken.owner().name)
-    store().srem(taken.NAMES, taken.owner().name)
+    store().zrem(ownership.OWNERS, ownership.owner().name)
+    store().srem(ownership.NAMES, ownership.owner().name)
 
 
 def run_quickly(consumer, count):
@@ -152,11 +152,11 @@ def test_what_is_taken_ahead_goes_back_when_nobody_consumes_any_more(consumer):
 def test_what_is_taken_ahead_under_a_lost_lease_is_not_run_here(consumer):
     publish(consumer, range(60))
     run_quickly(consumer, 20)
-    owner = taken.owner()
+    owner = ownership.owner()
     assert queued(consumer) < 40
     lose_the_lease()
     for number in sorted(map(int, store().hkeys(owner.key)), reverse=True):
-        taken.return_lost(store(), f"{owner.key}#{number}", "lost")
+        ownership.return_lost(store(), f"{owner.key}#{number}", "lost")
     owner.lost(owner.name)
 
     assert sorted(run_quickly(consumer, 40)) == list(range(20, 60))
@@ -167,7 +167,7 @@ def test_acknowledgements_reach_redis_though_nothing_more_is_taken(consumer):
 
     receive(consumer).ack()
 
-    drain_until(consumer, lambda: not store().hlen(taken.owner().key))
+    drain_until(consumer, lambda: not store().hlen(ownership.owner().key))
 
 
 def test_little_is_taken_ahead_of_large_tasks(consumer):
@@ -180,7 +180,7 @@ def test_little_is_taken_ahead_of_large_tasks(consumer):
 
 def test_what_cost_a_worker_its_life_is_taken_with_few_others(consumer):
     publish(consumer, range(30))
-    history = {dead.HISTORY: [{"worker": "another", "at": 0}]}
+    history = {deadletters.HISTORY: [{"worker": "another", "at": 0}]}
     producer = consumer.channel.connection.client.Producer()
     producer.publish("suspect", routing_key=consumer.queues[0].name, headers=history)
     publish(consumer, range(30))
@@ -188,7 +188,7 @@ def test_what_cost_a_worker_its_life_is_taken_with_few_others(consumer):
     run_quickly(consumer, 30)
 
     assert receive(consumer).payload == "suspect"
-    assert eventually(lambda: store().hlen(taken.owner().key) == 1)
+    assert eventually(lambda: store().hlen(ownership.owner().key) == 1)
 
 
 def test_what_is_taken_ahead_goes_back_when_a_dead_connection_is_closed(consumer):
@@ -207,7 +207,7 @@ def test_what_is_taken_ahead_goes_back_when_a_dead_connection_is_closed(consumer
 
 def test_what_ended_under_a_lost_lease_is_not_run_again(consumer):
     publish(consumer, range(3))
-    message, key = receive(consumer), taken.owner().key
+    message, key = receive(consumer), ownership.owner().key
     lose_the_lease()
     message.ack()
 
@@ -228,13 +228,13 @@ def test_a_task_that_ends_after_its_full_consumer_was_closed_is_acknowledged(con
 
     messages[0].ack()
 
-    assert eventually(lambda: not store().exists(taken.owner().key))
+    assert eventually(lambda: not store().exists(ownership.owner().key))
 
 
 def test_what_is_acknowledged_with_a_take_that_cannot_be_sent_is_not_forgotten(
     consumer, monkeypatch
 ):
-    monkeypatch.setattr(taken, "_GATHER_S", 1.0)
+    monkeypatch.setattr(ownership, "_GATHER_S", 1.0)
     publish(consumer, range(2))
     message = receive(consumer)
     message.ack()
@@ -245,16 +245,16 @@ def test_what_is_acknowledged_with_a_take_that_cannot_be_sent_is_not_forgotten(
         consumer.channel.connection.client.drain_events(timeout=0.1)
 
     receive(consumer).ack()
-    assert eventually(lambda: not store().exists(taken.owner().key))
+    assert eventually(lambda: not store().exists(ownership.owner().key))
 
 
 def test_a_lease_that_is_renewed_wakes_no_waiting_worker(consumer):
-    taken._renew(store(), "another:1", 10.0, become=True)
+    ownership._renew(store(), "another:1", 10.0, become=True)
     drain_until(consumer, lambda: consumer.channel._waiting)
     before = store().info("commandstats")["cmdstat_llen"]["calls"]
 
     for _ in range(5):
-        taken._renew(store(), "another:1", 10.0)
+        ownership._renew(store(), "another:1", 10.0)
         with contextlib.suppress(socket.timeout):
             consumer.channel.connection.client.drain_events(timeout=0.05)
 
@@ -283,7 +283,7 @@ def test_a_take_is_recorded_with_the_owner_that_takes_whenever_a_lease_is_lost(
     consumer, monkeypatch
 ):
     def key_and_loss(owner):
-        key = taken.PREFIX + owner.name
+        key = ownership.PREFIX + owner.name
         owner.lost(owner.name)
         return key
 
@@ -291,12 +291,12 @@ def test_a_take_is_recorded_with_the_owner_that_takes_whenever_a_lease_is_lost(
     receive(consumer).ack()
     sent, pack = [], transport.pack_command
     monkeypatch.setattr(transport, "pack_command", lambda c: sent.append(c) or pack(c))
-    monkeypatch.setattr(taken.Owner, "key", property(key_and_loss))
+    monkeypatch.setattr(ownership.Owner, "key", property(key_and_loss))
 
     consumer.channel._brpop_start()
 
     _, _, keys, _, key, *rest = sent[-1]
-    assert key == taken.PREFIX + rest[keys - 2]
+    assert key == ownership.PREFIX + rest[keys - 2]
 
 
 def test_redis_may_forget_the_scripts(consumer):
@@ -362,10 +362,10 @@ def test_two_that_take_at_the_same_time_record_what_they_take_apart(consumer):
 
         assert [one.received[0].payload for one in both] == [1, 2]
         assert len({one.received[0].delivery_tag for one in both}) == 2
-        assert store().hlen(taken.owner().key) == 2
+        assert store().hlen(ownership.owner().key) == 2
         for one in both:
             one.received[0].ack()
-        assert eventually(lambda: store().hlen(taken.owner().key) == 0)
+        assert eventually(lambda: store().hlen(ownership.owner().key) == 0)
 
 
 def test_nothing_is_recorded_of_what_nobody_acknowledges(consumer):
@@ -375,7 +375,7 @@ def test_nothing_is_recorded_of_what_nobody_acknowledges(consumer):
     with another(connection, consumer.queues[0], no_ack=True) as careless:
         assert receive(careless).payload == 1
 
-    assert taken.existing() is None
+    assert ownership.existing() is None
 
 
 def test_what_nobody_acknowledges_is_forgotten_beside_what_somebody_does(consumer):
@@ -386,5 +386,5 @@ def test_what_nobody_acknowledges_is_forgotten_beside_what_somebody_does(consume
         consumer.channel.connection.client.Producer().publish(2, routing_key=queue.name)
         drain_until(consumer, lambda: careless.received and consumer.received)
 
-        assert eventually(lambda: store().hlen(taken.owner().key) == 1)
+        assert eventually(lambda: store().hlen(ownership.owner().key) == 1)
         queue(consumer.channel).delete()

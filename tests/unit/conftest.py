@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from shared import references
+from shared.calls import references
 from shared.settings import Settings, current
 
 # What decides is how many examples, not how busy the machine is.

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from shared.calls.outcomes import Outcome
 from shared.multiprocessing.awaitables import AsyncResult
-from shared.outcomes import Outcome
 
 
 def test_who_gave_up_and_closed_its_loop_keeps_nobody_else_waiting():

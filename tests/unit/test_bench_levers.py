@@ -8,7 +8,8 @@ from bench.figures import Results, Sample
 from bench.measures import MEASURES
 from bench.rounds import PARTS
 from bench.systems import OURS, SYSTEMS
-from shared import results, taken, transport
+from shared.broker import ownership, transport
+from shared.calls import inbox
 from shared.pools import PoolKind
 
 KEPT = levers.Lever("push-singly", "many at once", "publish", ("enqueue",), kept=True, why="pays")
@@ -110,9 +111,9 @@ def test_every_lever_in_the_report_s_table_has_its_reason():
     [
         (transport.QoS, "can_consume_max_estimate"),
         (transport.Channel, "_how_many"),
-        (taken.Owner, "settle"),
-        (taken, "parse_tag"),
-        (results, "answer"),
+        (ownership.Owner, "settle"),
+        (ownership, "parse_tag"),
+        (inbox, "answer"),
     ],
 )
 def test_what_a_variant_puts_something_else_in_place_of_exists(owner, name):
@@ -122,4 +123,4 @@ def test_what_a_variant_puts_something_else_in_place_of_exists(owner, name):
 def test_the_threads_pool_that_a_variant_puts_back_was_replaced():
     from worker import celery as _  # noqa: F401 - it says what the pools are
 
-    assert concurrency.ALIASES[PoolKind.THREADS] == "worker.threads:TaskPool"
+    assert concurrency.ALIASES[PoolKind.THREADS] == "worker.pools.threads:TaskPool"

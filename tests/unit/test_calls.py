@@ -4,8 +4,8 @@ import functools
 
 import pytest
 
-from shared import calls, codec
-from shared.calls import Mode
+from shared.calls import codec, encoding, running
+from shared.calls.encoding import Mode
 from shared.errors import MessageTooLarge, NotAllowed, NotPortable
 from tests.unit import shapes
 
@@ -23,7 +23,7 @@ HERE = "tests.unit.shapes"
     ],
 )
 def test_a_call_is_shown_under_the_name_of_what_runs_in_the_end(function, name):
-    shown, payload = calls.encode_call(function, Mode.APPLY, [((1,), {})])
+    shown, payload = encoding.encode_call(function, Mode.APPLY, [((1,), {})])
 
     assert shown == name
     assert codec.loads(payload)[0] == name
@@ -39,14 +39,14 @@ def test_a_call_is_shown_under_the_name_of_what_runs_in_the_end(function, name):
     ],
 )
 def test_the_arguments_of_a_chunk_can_be_read_by_people(mode, items, args, kwargs):
-    shown = calls.arguments_repr(mode, items)
+    shown = encoding.arguments_repr(mode, items)
 
     assert shown == (args, kwargs)
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_what_people_read_of_large_arguments_stays_short(count):
-    args, kwargs = calls.arguments_repr(Mode.MAP, ["x" * 100_000] * count)
+    args, kwargs = encoding.arguments_repr(Mode.MAP, ["x" * 100_000] * count)
 
     assert len(args) < 500
     assert len(kwargs) < 500
@@ -54,7 +54,7 @@ def test_what_people_read_of_large_arguments_stays_short(count):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_argument_whose_repr_fails_can_be_sent_all_the_same(count):
-    args, _ = calls.arguments_repr(Mode.MAP, [shapes.Broken()] * count)
+    args, _ = encoding.arguments_repr(Mode.MAP, [shapes.Broken()] * count)
 
     assert "Broken" in args
 
@@ -72,21 +72,21 @@ def test_an_argument_whose_repr_fails_can_be_sent_all_the_same(count):
 )
 def test_what_no_worker_could_run_is_refused_before_it_is_sent(function, error):
     with pytest.raises(error):
-        calls.encode_call(function, Mode.MAP, [1])
+        encoding.encode_call(function, Mode.MAP, [1])
 
 
 def test_a_function_that_is_another_by_now_is_refused_although_it_was_called_before(monkeypatch):
     function = shapes.double
-    calls.encode_call(function, Mode.MAP, [1])
+    encoding.encode_call(function, Mode.MAP, [1])
     monkeypatch.setattr(shapes, "double", shapes.Point)
 
     with pytest.raises(NotPortable, match="is another object there"):
-        calls.encode_call(function, Mode.MAP, [1])
+        encoding.encode_call(function, Mode.MAP, [1])
 
 
 def test_partials_of_one_function_are_not_taken_for_each_other():
     payloads = {
-        calls.encode_call(function, Mode.MAP, [1])[1]
+        encoding.encode_call(function, Mode.MAP, [1])[1]
         for function in (
             shapes.double,
             functools.partial(shapes.double, 1),
@@ -102,14 +102,14 @@ def test_arguments_that_are_too_large_are_refused_by_the_functions_name(monkeypa
     codec.current.cache_clear()
 
     with pytest.raises(MessageTooLarge, match=rf"the arguments of {HERE}.double"):
-        calls.encode_call(shapes.double, Mode.MAP, ["x" * 2000])
+        encoding.encode_call(shapes.double, Mode.MAP, ["x" * 2000])
 
 
 @pytest.mark.parametrize(("go_on", "count"), [(True, 4), (False, 2)])
 def test_a_chunk_goes_on_after_an_error_where_that_is_wanted(go_on, count):
-    _, payload = calls.encode_call(shapes.halve_even, Mode.MAP, [2, 3, 4, 5])
+    _, payload = encoding.encode_call(shapes.halve_even, Mode.MAP, [2, 3, 4, 5])
 
-    outcomes, first = calls._run(payload, {"go_on": go_on})
+    outcomes, first = running._run(payload, {"go_on": go_on})
 
     assert [outcome.ok for outcome in outcomes] == [True, False, True, False][:count]
     assert outcomes.values[0] == 1
@@ -122,8 +122,8 @@ def test_a_chunk_goes_on_after_an_error_where_that_is_wanted(go_on, count):
     ("mode", "item"), [(Mode.APPLY, [[2], {}]), (Mode.MAP, 2), (Mode.STARMAP, (2,))]
 )
 def test_an_item_becomes_arguments_as_its_mode_has_it(mode, item):
-    _, payload = calls.encode_call(shapes.double, mode, [item])
+    _, payload = encoding.encode_call(shapes.double, mode, [item])
 
-    outcomes, first = calls._run(payload, {})
+    outcomes, first = running._run(payload, {})
 
     assert (outcomes.values, first) == ([4], None)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from shared import codec
-from shared.calls import Mode
+from shared.calls import codec
+from shared.calls.encoding import Mode
+from shared.calls.outcomes import Outcome, Outcomes
 from shared.errors import MessageTooLarge
 from shared.multiprocessing import chunks
-from shared.outcomes import Outcome, Outcomes
 from tests.unit import shapes
 
 
@@ -143,7 +143,7 @@ def test_what_the_caller_says_is_obeyed(given):
 
 def test_items_that_are_too_large_together_go_in_smaller_chunks(monkeypatch):
     monkeypatch.setenv("MESSAGE_LIMIT_BYTES", "2000")
-    chunks.calls.current.cache_clear()
+    chunks.encoding.current.cache_clear()
     items = ["x" * 400] * 20
     given, free = chunks.Sizes(20, 4, 10), chunks.Sizes(20, 4, None)
     free.note(answered(1, 1e-7))

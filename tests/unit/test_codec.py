@@ -29,7 +29,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shared import codec
+from shared.calls import codec
 from shared.errors import MessageTooLarge, NotAllowed, NotPortable
 from tests.unit import shapes
 

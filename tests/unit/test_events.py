@@ -2,9 +2,9 @@
 
 import pytest
 
-from shared import events
 from shared.app import app
-from shared.events import listeners
+from shared.broker import events
+from shared.broker.events import listeners
 
 
 class Recorder:

@@ -8,9 +8,10 @@ from multiprocessing.pool import RemoteTraceback
 
 import pytest
 
-from shared import errors, exceptions
+from shared import errors
+from shared.calls import exceptions
+from shared.calls.outcomes import Outcome
 from shared.errors import RemoteError
-from shared.outcomes import Outcome
 from tests.unit import shapes
 
 

@@ -7,7 +7,7 @@ import gevent.event
 import pytest
 from billiard.exceptions import WorkerLostError
 
-from worker.gevent_pool import TaskPool
+from worker.pools.gevent import TaskPool
 
 told = contextvars.ContextVar("told", default="nothing")
 

@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from shared import codec, handles
+from shared.calls import codec
 from shared.errors import NotPortable
-from shared.multiprocessing import barriers, managers, queues, synchronize
+from shared.handles import base
+from shared.multiprocessing import barriers, items, managers, queues, synchronize
 from shared.multiprocessing.sharedctypes import RawValue
 
 MAKERS = [
@@ -56,25 +57,25 @@ def test_a_handle_travels_as_kind_name_and_parameters(make):
 
 
 def test_every_kind_has_a_class_that_says_so():
-    for kind in handles._KINDS:
-        assert handles.find_class(kind)._kind == kind
+    for kind in base._KINDS:
+        assert base.find_class(kind)._kind == kind
 
 
 def test_the_handles_in_a_value_are_found():
     inner = synchronize.Lock()
     condition = synchronize.Condition(inner)
 
-    item = handles.encode([1, {"c": condition}])
+    item = items.encode([1, {"c": condition}])
 
     names = item[1 : item.index(b"\0")].decode().split(",")
     assert names == [condition._name, inner._name]
-    assert handles.encode([1]) == b"\0" + codec.dumps([1])
+    assert items.encode([1]) == b"\0" + codec.dumps([1])
 
 
 @pytest.mark.parametrize("message", [["os:system", "x", []], ["", "x", []], ["list ", "x", []]])
 def test_a_kind_that_is_none_is_refused(message):
     with pytest.raises(NotPortable, match="unknown kind"):
-        handles.rebuild(*message)
+        base.rebuild(*message)
 
 
 @pytest.mark.parametrize("kind", [ctypes.c_void_p, ctypes.c_char_p, int])

@@ -20,7 +20,7 @@ from producer.laboratory import (
 )
 from producer.laboratory.executors import Executor
 from producer.printing import console
-from shared import probes
+from shared.laboratory import probes
 
 ITEM_S = 0.05
 WORKER = {

@@ -2,9 +2,9 @@
 
 import pytest
 
-from shared import codec, exceptions
+from shared.calls import codec, exceptions
+from shared.calls.outcomes import Outcome, Outcomes, decode_outcomes, encode_outcomes
 from shared.errors import MessageTooLarge, NotPortable
-from shared.outcomes import Outcome, Outcomes, decode_outcomes, encode_outcomes
 from tests.unit import shapes
 
 HERE = "tests.unit.shapes"

@@ -5,9 +5,10 @@ import uuid
 
 import pytest
 
-from producer import __main__, deadletters, status
+from producer import __main__, status
+from producer.deadletters import _table
 from producer.printing import console
-from shared import dead
+from shared.broker import deadletters
 
 
 def test_what_others_have_named_is_no_emoji_and_no_markup(capsys):
@@ -26,7 +27,7 @@ def test_the_ids_of_dead_letters_are_whole_on_80_columns(capsys, monkeypatch):
         "reason": "its worker was lost three times, and nobody knows why",
     }
 
-    console().print(deadletters._table([letter]))
+    console().print(_table([letter]))
 
     assert letter["id"] in capsys.readouterr().out
 
@@ -59,7 +60,7 @@ def test_ctrl_c_is_one_line_also_while_the_command_is_loaded(capsys, monkeypatch
 )
 def test_status_counts_dead_letters_in_words(capsys, monkeypatch, letters, said):
     monkeypatch.setattr(status, "read", list)
-    monkeypatch.setattr(dead, "count", lambda: letters)
+    monkeypatch.setattr(deadletters, "count", lambda: letters)
 
     __main__.status()
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from shared.broker.presence import Worker
 from shared.errors import DaySixError
 from shared.multiprocessing import process
 from shared.pools import PoolKind
-from shared.presence import Worker
 
 
 @pytest.fixture

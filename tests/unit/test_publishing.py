@@ -12,9 +12,10 @@ import redis
 from celery import signals
 from kombu import Connection
 
-import shared.store
-from shared import calls, publishing
+import shared.broker.connections
+from shared import publishing
 from shared.app import app
+from shared.calls import running
 from shared.errors import BrokerUnavailable
 from shared.pools import PoolKind
 from shared.tasks import CONTRACTS
@@ -79,7 +80,7 @@ CASES = {
     "shadow": (tasks.sleep, (0.5,), {}, {"shadow": "examples.f"}),
     "limits": (tasks.sleep, (0.5,), {}, {"time_limit": 9, "soft_time_limit": 5}),
     "bytes": (
-        calls.call,
+        running.call,
         (b"\x00\xff", "replies:1", {}),
         {},
         {"serializer": "msgpack", "argsrepr": "(…)", "kwargsrepr": "{}"},
@@ -282,7 +283,7 @@ def away(monkeypatch):
         asked.append(1)
         raise redis.ConnectionError("away")
 
-    monkeypatch.setattr(shared.store, "ask", refuse)
+    monkeypatch.setattr(shared.broker.connections, "ask", refuse)
     monkeypatch.setattr(publishing, "store", lambda: types.SimpleNamespace(eval=refuse))
     return asked
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from shared import calls, references
+from shared.calls import encoding, references
 from shared.errors import CodeDiffers, NotAllowed, NotPortable
 from tests.unit import shapes
 
@@ -56,14 +56,14 @@ def test_what_the_interpreter_brings_is_refused_unless_allowed(target):
 
 
 def test_a_class_method_can_be_what_a_call_runs():
-    name, _ = calls.encode_call(shapes.Point.origin, calls.Mode.APPLY, [((), {})])
+    name, _ = encoding.encode_call(shapes.Point.origin, encoding.Mode.APPLY, [((), {})])
 
     assert name == f"{HERE}.Point.origin"
 
 
 @pytest.mark.parametrize("target", [shapes.Point.unit, shapes.Point(3, 4).length, shapes.Point])
 def test_static_methods_bound_methods_and_classes_can_be_what_a_call_runs(target):
-    name, _ = calls.encode_call(target, calls.Mode.APPLY, [((), {})])
+    name, _ = encoding.encode_call(target, encoding.Mode.APPLY, [((), {})])
 
     assert name.startswith(f"{HERE}.Point")
 
@@ -127,7 +127,7 @@ def test_a_function_of_a_module_that_was_removed_is_refused(monkeypatch):
         "tests:unit",
         "tests.unit:shapes",
         "tests.unit.test_references:local_function",
-        "shared.results:answer",
+        "shared.calls.inbox:answer",
         "",
         ":",
         ":os.system",
@@ -235,7 +235,7 @@ SCRIPT = """
 import json
 import sys
 
-from shared import codec, references
+from shared.calls import codec, references
 from shared.errors import DaySixError
 
 

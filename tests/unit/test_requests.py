@@ -8,8 +8,8 @@ from celery.app.task import Context
 from celery.concurrency.base import apply_target
 from kombu.message import Message
 
-from shared import calls
 from shared.app import app
+from shared.calls import encoding
 from worker import requests
 from worker.requests import Request
 
@@ -45,7 +45,7 @@ def test_a_task_that_ends_is_told_as_it_ended(request_and_told):
     assert told == [(3, 1)]
 
 
-@pytest.mark.parametrize(("name", "kept"), [(calls.NAME, []), ("sleep", ["an id"])])
+@pytest.mark.parametrize(("name", "kept"), [(encoding.NAME, []), ("sleep", ["an id"])])
 def test_what_took_too_long_is_kept_unless_a_caller_was_told(monkeypatch, name, kept):
     request, found = Request.__new__(Request), []
     monkeypatch.setattr(requests, "_keep", lambda task_id, *_: found.append(task_id))
@@ -60,7 +60,7 @@ def test_what_took_too_long_is_kept_unless_a_caller_was_told(monkeypatch, name, 
 
 @pytest.mark.parametrize("custom", [{}, {"tenant": "a", "sent_at": 1.0}])
 def test_a_task_sees_the_headers_that_celery_would_show_it(custom):
-    headers = {"id": "an id", "task": calls.NAME, "lang": "py", "argsrepr": "()", **custom}
+    headers = {"id": "an id", "task": encoding.NAME, "lang": "py", "argsrepr": "()", **custom}
     message = Message(
         body="[[], {}, {}]",
         content_type="application/json",
@@ -70,7 +70,7 @@ def test_a_task_sees_the_headers_that_celery_would_show_it(custom):
         properties={},
     )
 
-    seen = Context(Request(message, app=app, task=app.tasks[calls.NAME])._request_dict).headers
+    seen = Context(Request(message, app=app, task=app.tasks[encoding.NAME])._request_dict).headers
 
     assert seen == custom
     assert seen == (Context(headers).headers or {})

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from shared import errors
+from shared.broker.connections import connect, foreseen
 from shared.settings import Settings
-from shared.store import connect, foreseen
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import pytest
 from billiard.exceptions import WorkerLostError
 from celery.exceptions import WorkerShutdown
 
-from worker.threads import TaskPool
+from worker.pools.threads import TaskPool
 
 
 @pytest.fixture

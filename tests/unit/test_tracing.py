@@ -7,18 +7,18 @@ import pytest
 from celery import current_task, signals
 from celery.app import trace
 
-from shared import calls
 from shared.app import app
+from shared.calls import encoding, running
 from worker import tracing
 
 
 @pytest.fixture
 def task(monkeypatch):
     """The task `call`, which answers nobody; its tracer, and what Celery's was asked."""
-    task = app.tasks[calls.NAME]
+    task = app.tasks[encoding.NAME]
     celerys = trace.build_tracer(task.name, task, app.loader, "here", app=app)
-    monkeypatch.setattr(calls.references, "is_allowed", lambda *_: True)
-    monkeypatch.setattr(calls.results, "answer", lambda *_, **__: None)
+    monkeypatch.setattr(running.references, "is_allowed", lambda *_: True)
+    monkeypatch.setattr(running.inbox, "answer", lambda *_, **__: None)
     asked = []
     task.lean = tracing.lean(task, lambda *args: asked.append(args) or celerys(*args))
     task.asked = asked
@@ -27,11 +27,11 @@ def task(monkeypatch):
 
 
 def run(task, function, *args, **request):
-    return run_chunk(task, function, calls.Mode.APPLY, [(args, {})], **request)
+    return run_chunk(task, function, encoding.Mode.APPLY, [(args, {})], **request)
 
 
 def run_chunk(task, function, mode, items, **request):
-    _, payload = calls.encode_call(function, mode, items)
+    _, payload = encoding.encode_call(function, mode, items)
     given = (payload, "replies:nobody", {})
     request = {
         "id": "an id",
@@ -55,7 +55,7 @@ def test_a_call_gives_what_celerys_tracer_gives(task):
 
 
 def test_of_a_chunk_people_see_the_first_value_and_the_last(task):
-    ended = run_chunk(task, divmod_seven, calls.Mode.MAP, range(1, 7_001))
+    ended = run_chunk(task, divmod_seven, encoding.Mode.MAP, range(1, 7_001))
 
     assert ended.retstr == "'7000 values: (7, 0) … (0, 7)'"
 
@@ -75,7 +75,7 @@ def test_a_call_that_fails_is_celerys_and_runs_once(task):
     assert [repr(error) for error in failed] == ["KeyError('no')"]
     assert len(runs) == before + 1
     assert len(task.asked) == 1
-    assert calls.RAISED not in task.asked[0][3]
+    assert running.RAISED not in task.asked[0][3]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_what_celery_does_more_for_is_left_to_it(task, more, monkeypatch):
 
 
 def test_a_name_in_the_message_raises_nothing_and_runs_nothing_twice(task):
-    ended = run(task, divmod_seven, 3, **{calls.RAISED: "a string from outside"})
+    ended = run(task, divmod_seven, 3, **{running.RAISED: "a string from outside"})
 
     assert ended.retval == (2, 1)
     assert not task.asked

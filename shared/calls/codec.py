@@ -2,7 +2,7 @@
 
 msgpack carries it. What msgpack would change on the way (a tuple into a list, a key's type)
 goes as an extension type of ours, so that everything arrives as it left or is refused here,
-at the call, with the reason. Classes travel by name, as `shared.references` allows.
+at the call, with the reason. Classes travel by name, as `shared.calls.references` allows.
 
 What is not kept: two references to one object arrive as two equal objects.
 """
@@ -23,8 +23,9 @@ from typing import Any
 
 import msgpack
 
-from shared import exceptions, references
+from shared.calls import exceptions, references
 from shared.errors import MessageTooLarge, NotAllowed, NotPortable
+from shared.handles import base
 from shared.settings import current
 
 _MAX_DEPTH = 100
@@ -286,9 +287,7 @@ def _unpack(data: bytes, depth: int) -> Any:
         if code == _ERROR:
             return exceptions.rebuild(*parts)
         if code == _HANDLE:
-            from shared import handles  # noqa: PLC0415 - it imports this module, for its items
-
-            return handles.rebuild(*parts)
+            return base.rebuild(*parts)
         raise NotPortable("a message", f"it has an unknown extension {code}")
 
     return msgpack.unpackb(

@@ -21,9 +21,9 @@ from typing import Any
 
 import redis
 
+from shared.broker.connections import Lua, connect, foreseen, store
 from shared.errors import HandleLost
 from shared.settings import Settings, current
-from shared.store import Lua, connect, foreseen, store
 
 # How long a caller's last answer is kept: longer than all attempts to send it again.
 _ANSWER_KEPT_MS = 60_000

@@ -11,7 +11,7 @@ import traceback
 from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]  # typeshed has it not
 from typing import Any
 
-from shared import references
+from shared.calls import references
 from shared.errors import DaySixError, NotPortable, RemoteError
 from shared.settings import current
 

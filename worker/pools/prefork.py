@@ -7,7 +7,7 @@ from billiard.common import terminate_handler_fired
 from billiard.pool import EX_RECYCLE
 from celery.concurrency import asynpool, prefork
 
-from shared import context
+from shared.calls import context
 
 
 class Worker(asynpool.Worker):

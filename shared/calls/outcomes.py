@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from shared import codec, exceptions
+from shared.calls import codec, exceptions
 
 
 class Outcome(NamedTuple):

@@ -22,10 +22,11 @@ from typing import Any
 import redis
 from redis import exceptions as redis_exceptions
 
-from shared import outbox, output, taken
+from shared.broker import ownership
+from shared.broker.connections import REFUSALS, Absence, ask, connect, foreseen, store
+from shared.calls import outbox, output
 from shared.errors import BrokerRefused, RepliesLost
 from shared.settings import Settings, current
-from shared.store import REFUSALS, Absence, ask, connect, foreseen, store
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +58,9 @@ def answer(
     """
     entries = [_output_entry(call_id, stream, text) for stream, text in printed]
     entries.append({"id": call_id, "outcome": payload})
-    if not taken.parse_tag(delivery_tag):
+    if not ownership.parse_tag(delivery_tag):
         _add(reply_to, entries)
-    elif (owner := taken.existing()) and owner.holds(delivery_tag):
+    elif (owner := ownership.existing()) and owner.holds(delivery_tag):
         owner.leave_to_answer(delivery_tag)
         outbox.outbox.put(outbox.Answer(reply_to, delivery_tag, entries))
     else:

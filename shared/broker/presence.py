@@ -8,9 +8,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from shared.broker.connections import foreseen, store
 from shared.pools import PoolKind
 from shared.settings import current
-from shared.store import foreseen, store
 
 KEY = "workers"
 LEASE_S = 10.0

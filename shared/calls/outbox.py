@@ -19,8 +19,8 @@ from typing import Any
 
 import redis
 
-from shared import taken
-from shared.store import Lua, store
+from shared.broker import ownership
+from shared.broker.connections import Lua, store
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Answer:
 
     def arguments(self) -> list[Any]:
         """For `SEND`."""
-        key, number = taken.parse_tag(self.delivery_tag) or ("", "")
+        key, number = ownership.parse_tag(self.delivery_tag) or ("", "")
         arguments: list[Any] = [self.reply_to, key, number, len(self.entries)]
         for entry in self.entries:
             arguments.append(2 * len(entry))
@@ -99,10 +99,10 @@ class Outbox:
                 self._send_and_release(store())
         except redis.RedisError as error:
             logger.warning("%d outcomes wait for Redis: %s", len(self._waiting), error)
-            taken.owner().act(self._send_all)
+            ownership.owner().act(self._send_all)
         except BaseException:
             # The call that was sending is ended from outside; the others' outcomes go on.
-            taken.owner().act(self._send_all)
+            ownership.owner().act(self._send_all)
             raise
 
     def _send_all(self, client: redis.Redis) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shared import codec
+from shared.calls import codec
 from shared.errors import DaySixError, MessageTooLarge
 
 _KIB = 1024

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from shared import imports, output, results, settings
+from shared import settings
+from shared.calls import inbox, output, redirection
 from shared.pools import PoolKind
 
 _running: ContextVar["Running | None"] = ContextVar("running", default=None)
@@ -28,7 +29,7 @@ class Running:
         self.kind = kind
         self.children = itertools.count(1)
         self.captured = (
-            output.Captured(functools.partial(results.tell, reply_to, call_id))
+            output.Captured(functools.partial(inbox.tell, reply_to, call_id))
             if options.get("output")
             else None
         )
@@ -136,7 +137,7 @@ def inherited() -> dict[str, Any]:
     around = current()
     if around is not None:
         options["kinds"] = around.kinds
-    script = imports.script() if around is None else around.options.get("script")
+    script = redirection.script() if around is None else around.options.get("script")
     if script:
         options["script"] = script
     return options

@@ -30,8 +30,8 @@ from typing import Any
 import redis
 from kombu.log import get_logger
 
+from shared.broker.connections import Lua, ask, connect
 from shared.settings import current
-from shared.store import Lua, ask, connect
 
 logger = get_logger(__name__)
 
@@ -448,25 +448,27 @@ def return_lost(client: redis.Redis, delivery_tag: str, worker: str) -> bool:
 
 
 def _return(client: redis.Redis, delivery_tag: str, lost_worker: str) -> bool:
-    from shared import dead  # noqa: PLC0415 - it needs this module
+    from shared.broker import deadletters  # noqa: PLC0415 - it needs this module
 
     found = parse_tag(delivery_tag)
     entry: Any = client.hget(*found) if found else None
     if found is None or entry is None:
         return False
     list_name, _, text = entry.partition(b"\n")
-    message = dead.parse(text)
+    message = deadletters.parse(text)
     if message is None:
-        dead.bury(client, delivery_tag, dead.UNREADABLE, worker=lost_worker)
+        deadletters.bury(client, delivery_tag, deadletters.UNREADABLE, worker=lost_worker)
         return False
     if _answered(client, message):
         client.hdel(*found)
         return False
     counts = lost_worker and not _waits_for_its_time(message)
-    lost = len(dead.count_lost(message, lost_worker)) if counts else 0
+    lost = len(deadletters.count_lost(message, lost_worker)) if counts else 0
     if lost >= current().delivery_limit:
         reason = f"its worker was lost {lost} times"
-        dead.bury(client, delivery_tag, reason, worker=lost_worker, message=message, tell=True)
+        deadletters.bury(
+            client, delivery_tag, reason, worker=lost_worker, message=message, tell=True
+        )
         return False
     info = message["properties"].get("delivery_info")
     if isinstance(info, dict):

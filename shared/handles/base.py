@@ -5,7 +5,7 @@ task, as an item of a queue or of a managed list, it travels as its kind, name a
 and is a handle again where it arrives; nothing of it is executed on the way.
 
 Where a handle lies inside another (a queue in a managed dict), the outer one counts it in its
-``refs`` and keeps it alive: see `shared.leases`.
+``refs`` and keeps it alive: see `shared.handles.leases`.
 """
 
 import importlib
@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
-from shared import codec
 from shared.errors import NotPortable
-from shared.leases import keeper
+from shared.handles.leases import keeper
 
 # Each kind and its class: only these are ever made from a message.
 _PACKAGE = "shared.multiprocessing"
@@ -135,30 +134,3 @@ def collecting() -> Iterator[list[str]]:
         yield _inside.names
     finally:
         _inside.names = before
-
-
-def encode(value: Any, what: str = "the value") -> bytes:
-    """A value as an item of a container: the names of the handles in it, then its bytes.
-
-    Raises what `codec.dumps` raises.
-    """
-    with collecting() as names:
-        data = codec.dumps(value, what=what)
-    return wrap(data, names)
-
-
-def wrap(data: bytes, names: list[str]) -> bytes:
-    """Bytes as an item; `refer` in `shared.scripts` reads the names."""
-    if not names:
-        return b"\0" + data
-    return b"\1" + ",".join(names).encode() + b"\0" + data
-
-
-def unwrap(item: bytes) -> bytes:
-    """The bytes of an item."""
-    return item[item.index(b"\0") + 1 :]
-
-
-def decode(item: bytes) -> Any:
-    """The value of an item."""
-    return codec.loads(unwrap(item))

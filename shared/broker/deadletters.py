@@ -17,9 +17,9 @@ from typing import Any
 import redis
 from kombu.log import get_logger
 
-from shared import taken
+from shared.broker import ownership
+from shared.broker.connections import foreseen, store
 from shared.errors import DaySixError
-from shared.store import foreseen, store
 
 logger = get_logger(__name__)
 
@@ -119,7 +119,7 @@ def bury(
     `message` stands in for the one that was taken, to keep what was added to its history.
     `tell` has whoever waits for the outcome told.
     """
-    found = taken.parse_tag(delivery_tag)
+    found = ownership.parse_tag(delivery_tag)
     entry: Any = client.hget(*found) if found else None
     if found is None or entry is None:
         return False

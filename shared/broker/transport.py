@@ -1,7 +1,7 @@
 """kombu's Redis transport, without the moment in which a message can be lost.
 
 kombu pops a message and records it as unacknowledged in a second round trip. Here one script
-does both, for several messages at once (`shared.taken`). The lists are kombu's own: plain
+does both, for several messages at once (`shared.broker.ownership`). The lists are kombu's own: plain
 Celery producers, workers and Flower use the same queues.
 
 kombu waits in BRPOP. A script cannot wait, so a take that emptied the lists is followed by
@@ -29,8 +29,8 @@ from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 from redis.exceptions import NoScriptError
 
-from shared import dead, taken
-from shared.events import listeners
+from shared.broker import deadletters, ownership
+from shared.broker.events import listeners
 from shared.settings import current
 
 logger = get_logger(__name__)
@@ -65,7 +65,7 @@ class QoS(base.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge; it reaches Redis a moment later, with others."""
-        taken.owner().settle(delivery_tag)
+        ownership.owner().settle(delivery_tag)
         self._make_room(delivery_tag)
 
     def _make_room(self, delivery_tag: str) -> None:
@@ -80,29 +80,31 @@ class QoS(base.QoS):
 
         A message whose pool process was lost has an attribute ``lost_worker``.
         """
-        owner = taken.owner()
+        owner = ownership.owner()
         message = self._delivered.get(delivery_tag)
         worker = getattr(message, "lost_worker", None)
         if not requeue:
             reason = _refusal(message)
-            owner.act(lambda client: dead.bury(client, delivery_tag, reason, worker=owner.hostname))
+            owner.act(
+                lambda client: deadletters.bury(client, delivery_tag, reason, worker=owner.hostname)
+            )
         elif worker is None:
             owner.give_back([delivery_tag])
         else:
-            owner.act(lambda client: taken.return_lost(client, delivery_tag, worker))
+            owner.act(lambda client: ownership.return_lost(client, delivery_tag, worker))
         self._make_room(delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> None:
         """Return what was taken and is not being run."""
-        owner = taken.existing()
+        owner = ownership.existing()
         if owner is not None:
             owner.give_back_unless_run(self._delivered)
         self._delivered.clear()
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
         """Return one message: ours, or one that a plain worker left in ``unacked``."""
-        if taken.parse_tag(tag):
-            taken.owner().give_back([tag])
+        if ownership.parse_tag(tag):
+            ownership.owner().give_back([tag])
         else:
             super().restore_by_tag(tag, client, leftmost)
 
@@ -174,7 +176,7 @@ class Channel(base.Channel):
             super()._brpop_start(timeout)
             return
         queues = self._queue_cycle.consume(len(active))
-        owner = taken.owner()
+        owner = ownership.owner()
         keys = [self._q_for_pri(queue, pri) for pri in self.priority_steps for queue in queues]
         connection = self.client.connection
         self._in_poll, self._waiting = connection, False
@@ -189,8 +191,8 @@ class Channel(base.Channel):
         is_new = self._told_on is not connection._sock
         again, self._again = self._again, True
         command: Any = (
-            *(("EVAL", taken.TAKE.text) if is_new else ("EVALSHA", taken.TAKE.sha)),
-            *(len(keys) + 2, taken.NAMES, taken.PREFIX + name, *keys),
+            *(("EVAL", ownership.TAKE.text) if is_new else ("EVALSHA", ownership.TAKE.sha)),
+            *(len(keys) + 2, ownership.NAMES, ownership.PREFIX + name, *keys),
             *(name, self._number, self._asked, _largest(), int(again)),
             *(delivery_tag.rpartition("#")[2] for delivery_tag in self._settling),
         )
@@ -201,7 +203,7 @@ class Channel(base.Channel):
     def _settle_again(self) -> None:
         """Acknowledge once more what went along with a take that had no answer."""
         if self._settling:
-            taken.owner().settle_again(self._settling)
+            ownership.owner().settle_again(self._settling)
             self._settling = []
 
     def _how_many(self) -> int:
@@ -241,7 +243,7 @@ class Channel(base.Channel):
                 self._flush_brpop_reauth()
         self._answered_at = time.monotonic()
         if answer == -1:
-            taken.owner().lost(self._under)
+            ownership.owner().lost(self._under)
         elif answer:
             self._keep(answer)
             self.deliver()
@@ -294,23 +296,23 @@ class Channel(base.Channel):
             connection.disconnect()
 
     def _keep(self, answer: list[list[Any]]) -> None:
-        owner = taken.owner()
+        owner = ownership.owner()
         if self._under != owner.name:
             return  # the lease was lost meanwhile, and these went back
         size_bytes, was_lost = 0, False
         for number, entry, *size in answer:
             self._number = number + 1
             size_bytes += len(entry)
-            delivery_tag = taken.tag(owner.name, number)
+            delivery_tag = ownership.tag(owner.name, number)
             list_name, _, text = entry.partition(b"\n")
             message = None if size else _readable(text, self.decode_body)
             if message is None:
-                reason = f"it has {size[0]} bytes" if size else dead.UNREADABLE
+                reason = f"it has {size[0]} bytes" if size else deadletters.UNREADABLE
                 self._bury(delivery_tag, reason)
                 continue
             message["properties"]["delivery_tag"] = delivery_tag
             self._kept.append((message, list_name.decode().rsplit(self.sep, 1)[0]))
-            was_lost = was_lost or dead.HISTORY in (message["headers"] or ())
+            was_lost = was_lost or deadletters.HISTORY in (message["headers"] or ())
         self._mean_bytes = size_bytes / len(answer)
         if was_lost and self.qos.prefetch_count:
             # It may have cost a worker its life: few are to be there when it does so again.
@@ -319,7 +321,7 @@ class Channel(base.Channel):
 
     def deliver(self) -> bool:
         """Hand on what was taken, as far as there is room; whether there was anything for it."""
-        if self._kept and self._under != taken.owner().name:
+        if self._kept and self._under != ownership.owner().name:
             self._kept.clear()  # the lease was lost, and these went back
         elif self._kept and time.monotonic() - self._answered_at > _KEEP_S:
             # Others may have time for these. A process that was paused gives all back here,
@@ -332,7 +334,7 @@ class Channel(base.Channel):
             delivered = True
             self._queue_cycle.rotate(queue)
             if queue in self._no_ack:
-                taken.owner().settle(message["properties"]["delivery_tag"])
+                ownership.owner().settle(message["properties"]["delivery_tag"])
             self.connection._deliver(message, queue)
         return delivered
 
@@ -348,18 +350,20 @@ class Channel(base.Channel):
             else:
                 kept.append((message, queue))
         self._kept, self._ahead = kept, 0
-        if given and self._under == taken.owner().name:
+        if given and self._under == ownership.owner().name:
             # Nothing is taken meanwhile, which would come before these.
             self._returning.add(given[0])
-            taken.owner().give_back(given, functools.partial(self._returned, given[0]))
+            ownership.owner().give_back(given, functools.partial(self._returned, given[0]))
 
     def _returned(self, delivery_tag: str) -> None:
         self._returning.discard(delivery_tag)
         self.wake()
 
     def _bury(self, delivery_tag: str, reason: str) -> None:
-        owner = taken.owner()
-        owner.act(lambda client: dead.bury(client, delivery_tag, reason, worker=owner.hostname))
+        owner = ownership.owner()
+        owner.act(
+            lambda client: deadletters.bury(client, delivery_tag, reason, worker=owner.hostname)
+        )
 
     def _put_fanout(self, exchange: str, message: Any, routing_key: str, **kwargs: Any) -> None:
         """Kombu's, and a note of whether anybody received an event."""
@@ -371,8 +375,8 @@ class Channel(base.Channel):
             listeners.note(sum(client.publish(topic, dumps(message)) for topic in topics))
 
     def _restore(self, message: Any, leftmost: bool = False) -> None:
-        if taken.parse_tag(message.delivery_tag):
-            taken.owner().give_back([message.delivery_tag])
+        if ownership.parse_tag(message.delivery_tag):
+            ownership.owner().give_back([message.delivery_tag])
         else:
             super()._restore(message, leftmost)
 
@@ -388,7 +392,7 @@ class Channel(base.Channel):
         finally:
             self._settle_again()
             self._give_back(lambda *_: True)
-            owner = taken.existing()
+            owner = ownership.existing()
             if owner is not None and self._under:
                 owner.leave_number(self._under, self._number)
                 self._under = ""
@@ -541,7 +545,7 @@ class Poller(base.MultiChannelPoller):
 
 
 class Transport(base.Transport):
-    """``broker_transport = "shared.transport:Transport"``."""
+    """``broker_transport = "shared.broker.transport:Transport"``."""
 
     Channel = Channel
 

@@ -26,7 +26,7 @@ class Dispatcher(dispatcher.EventDispatcher):
 
 
 class Events(events.Events):
-    """``Celery(events="shared.events:Events")``."""
+    """``Celery(events="shared.broker.events:Events")``."""
 
     dispatcher_cls = f"{__name__}:{Dispatcher.__name__}"
 

@@ -19,9 +19,9 @@ from shared.errors import CodeDiffers, NotAllowed, NotPortable
 from shared.settings import current
 
 # The laboratory's own: harmless work, and a probe that runs only what is allowed itself.
-_ALWAYS_ALLOWED = ("shared.probes", "shared.workloads")
+_ALWAYS_ALLOWED = ("shared.laboratory.probes", "shared.laboratory.workloads")
 # Where `examples` lies, too: an editable installation has it not on its path.
-_ROOT = str(Path(__file__).parents[1])
+_ROOT = str(Path(__file__).parents[2])
 
 
 def is_allowed(module: str, allowed: Iterable[str]) -> bool:

@@ -8,104 +8,26 @@ a crash in between repeats the call instead of losing it.
 import asyncio
 import base64
 import contextlib
-import functools
-import reprlib
 import signal
 import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Sequence
-from enum import StrEnum
+from collections.abc import Callable
 from typing import Any
 
 from celery import signals
 from kombu.serialization import loads as deserialize
 
-from shared import codec, context, exceptions, imports, references, results
 from shared.app import app
-from shared.errors import MessageTooLarge, TaskWithdrawn, WorkerLost
-from shared.outcomes import Outcome, Outcomes, encode_outcomes
+from shared.calls import codec, context, exceptions, inbox, redirection, references
+from shared.calls.encoding import NAME, NAMES, PROCESS, Mode, span
+from shared.calls.outcomes import Outcome, Outcomes, encode_outcomes
+from shared.errors import TaskWithdrawn, WorkerLost
 from shared.pools import PoolKind
-from shared.settings import current
 
-NAME = "call"
-PROCESS = "process"
-# The tasks whose caller is told by us, whatever becomes of them.
-NAMES = (NAME, PROCESS)
 # In the request of a call that was run, and is to be reported by Celery: what it raised.
 RAISED = "raised"
-
-
-class Mode(StrEnum):
-    """How the items of a chunk become arguments."""
-
-    APPLY = "apply"  # (args, kwargs)
-    MAP = "map"  # one argument
-    STARMAP = "starmap"  # a tuple of arguments
-
-
-def name_of(function: Callable[..., Any]) -> str:
-    """The function's dotted name, as Flower and the logs show it."""
-    return _reference(function).replace(":", ".")
-
-
-def _reference(function: Any) -> str:
-    """The reference of what a call runs in the end, below partials and bound methods.
-
-    For an object that can be called it is that of its class.
-    """
-    while isinstance(function, functools.partial):
-        function = function.func
-    if isinstance(function, types.MethodType):
-        function = function.__func__
-    if not hasattr(function, "__qualname__"):
-        function = type(function)
-    return references.reference(function)
-
-
-def encode_call(
-    function: Callable[..., Any], mode: Mode, items: Sequence[Any]
-) -> tuple[str, bytes]:
-    """The name to show and the bytes to send; raises for what cannot travel."""
-    if not callable(function):
-        raise TypeError(f"{function!r} is not callable")
-    reference = _reference(function)
-    mark = references.fingerprint(reference.partition(":")[0])
-    # Partials, methods and objects that can be called bring more than their reference.
-    plain = isinstance(function, types.FunctionType)
-    name, head = _heads.get((reference, mark, mode), ("", b"")) if plain else ("", b"")
-    if not head:
-        name, head = _head(reference, function, mark, mode)
-        if plain:
-            _heads[reference, mark, mode] = name, head
-    what = f"the arguments of {name}"
-    payload = head + codec.dumps(items, what=what)
-    if len(payload) > (limit := current().message_limit_bytes):
-        raise MessageTooLarge(what, len(payload), limit)
-    return name, payload
-
-
-_heads: dict[tuple[str, str, Mode], tuple[str, bytes]] = {}
-
-
-def _head(reference: str, function: Any, mark: str, mode: Mode) -> tuple[str, bytes]:
-    """The name to show, and a call's bytes but for its items: the same for all its calls."""
-    name = reference.replace(":", ".")
-    module = reference.partition(":")[0]
-    parts = (name, function, module, mark, mode.value)
-    # With the items, an array of six.
-    return name, b"\x96" + b"".join(map(codec.dumps, parts))
-
-
-def arguments_repr(mode: Mode, items: Sequence[Any]) -> tuple[str, str]:
-    """The arguments of a chunk for people: what Flower and the logs show."""
-    if len(items) == 1:
-        if mode is Mode.APPLY:
-            args, kwargs = items[0]
-            return _short(tuple(args)), _short(kwargs) if kwargs else "{}"
-        return _short((items[0],) if mode is Mode.MAP else tuple(items[0])), "{}"
-    return f"({_span(items, 'items')})", "{}"
 
 
 @app.task(
@@ -144,7 +66,7 @@ def call(task: Any, payload: bytes, reply_to: str, options: dict[str, Any] | Non
 def process(task: Any, payload: bytes, reply_to: str, options: dict[str, Any]) -> Any:
     """Run one function as a `Process`: say where it started, answer with its exit code."""
     started = {**context.whereabouts(), "node": task.request.hostname}
-    results.announce(reply_to, task.request.id, codec.dumps(started))
+    inbox.announce(reply_to, task.request.id, codec.dumps(started))
     return _answer(task, payload, reply_to, options, _run_process)
 
 
@@ -153,7 +75,7 @@ def _answer(
 ) -> Any:
     with context.running(task.request, reply_to, options) as running:
         outcomes, error = run(payload, options)
-        results.answer(
+        inbox.answer(
             reply_to,
             task.request.id,
             encode_outcomes(outcomes),
@@ -167,13 +89,13 @@ def _answer(
         # SystemExit and its like would end the worker: they have gone to the caller.
         raise exceptions.stand_in(type(error).__name__, str(error))
     values = outcomes.values
-    return values[0] if len(values) == 1 else _span(values, "values")
+    return values[0] if len(values) == 1 else span(values, "values")
 
 
 def _run(payload: bytes, options: dict[str, Any]) -> tuple[Outcomes, BaseException | None]:
     try:
         if options.get("script"):
-            imports.follow(options["script"])
+            redirection.follow(options["script"])
         _, function, module, mark, mode, items = codec.loads(payload)
         references.check_fingerprint(module, mark)
     except Exception as error:
@@ -306,7 +228,7 @@ def _report_revoked(
 
 
 def _answer_error(task_id: str, args: Any, error: Exception) -> None:
-    results.answer(args[1], task_id, encode_outcomes(Outcomes.of(Outcome(False, error))))
+    inbox.answer(args[1], task_id, encode_outcomes(Outcomes.of(Outcome(False, error))))
 
 
 def report_dead(message: dict[str, Any], reason: str) -> None:
@@ -321,18 +243,3 @@ def report_dead(message: dict[str, Any], reason: str) -> None:
 
 def _function_name(args: Any) -> str:
     return str(codec.loads(args[0])[0])
-
-
-_brief = reprlib.Repr()
-_brief.maxstring = _brief.maxother = _brief.maxlong = 200
-
-
-def _span(items: Sequence[Any], what: str) -> str:
-    """How many there are, the first and the last: of thousands nobody reads all."""
-    return f"{len(items)} {what}: {_short(items[0])} … {_short(items[-1])}"
-
-
-def _short(value: Any) -> str:
-    # It looks at the first items only, and survives a __repr__ that fails.
-    text = _brief.repr(value)
-    return text if len(text) <= 200 else text[:197] + "..."

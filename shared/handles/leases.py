@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from shared.scripts import Script
+from shared.handles.scripts import Script
 from shared.settings import current
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from shared import references
+from shared.calls import references
 from shared.settings import current
 
 REDIRECTED = {"multiprocessing": "shared.multiprocessing", "concurrent.futures": "shared.futures"}

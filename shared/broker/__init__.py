@@ -1,0 +1,1 @@
+"""What Redis holds, and who may take it. No Celery application in here."""

@@ -1,0 +1,1 @@
+"""One call: what the caller sends, how a worker runs it, how its outcome comes back."""

@@ -1,0 +1,103 @@
+"""The caller's half of a call: a function by reference and its arguments, as bytes to send."""
+
+import functools
+import reprlib
+import types
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any
+
+from shared.calls import codec, references
+from shared.errors import MessageTooLarge
+from shared.settings import current
+
+NAME = "call"
+PROCESS = "process"
+# The tasks whose caller is told by us, whatever becomes of them.
+NAMES = (NAME, PROCESS)
+
+
+class Mode(StrEnum):
+    """How the items of a chunk become arguments."""
+
+    APPLY = "apply"  # (args, kwargs)
+    MAP = "map"  # one argument
+    STARMAP = "starmap"  # a tuple of arguments
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The function's dotted name, as Flower and the logs show it."""
+    return _reference(function).replace(":", ".")
+
+
+def _reference(function: Any) -> str:
+    """The reference of what a call runs in the end, below partials and bound methods.
+
+    For an object that can be called it is that of its class.
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, types.MethodType):
+        function = function.__func__
+    if not hasattr(function, "__qualname__"):
+        function = type(function)
+    return references.reference(function)
+
+
+def encode_call(
+    function: Callable[..., Any], mode: Mode, items: Sequence[Any]
+) -> tuple[str, bytes]:
+    """The name to show and the bytes to send; raises for what cannot travel."""
+    if not callable(function):
+        raise TypeError(f"{function!r} is not callable")
+    reference = _reference(function)
+    mark = references.fingerprint(reference.partition(":")[0])
+    # Partials, methods and objects that can be called bring more than their reference.
+    plain = isinstance(function, types.FunctionType)
+    name, head = _heads.get((reference, mark, mode), ("", b"")) if plain else ("", b"")
+    if not head:
+        name, head = _head(reference, function, mark, mode)
+        if plain:
+            _heads[reference, mark, mode] = name, head
+    what = f"the arguments of {name}"
+    payload = head + codec.dumps(items, what=what)
+    if len(payload) > (limit := current().message_limit_bytes):
+        raise MessageTooLarge(what, len(payload), limit)
+    return name, payload
+
+
+_heads: dict[tuple[str, str, Mode], tuple[str, bytes]] = {}
+
+
+def _head(reference: str, function: Any, mark: str, mode: Mode) -> tuple[str, bytes]:
+    """The name to show, and a call's bytes but for its items: the same for all its calls."""
+    name = reference.replace(":", ".")
+    module = reference.partition(":")[0]
+    parts = (name, function, module, mark, mode.value)
+    # With the items, an array of six.
+    return name, b"\x96" + b"".join(map(codec.dumps, parts))
+
+
+def arguments_repr(mode: Mode, items: Sequence[Any]) -> tuple[str, str]:
+    """The arguments of a chunk for people: what Flower and the logs show."""
+    if len(items) == 1:
+        if mode is Mode.APPLY:
+            args, kwargs = items[0]
+            return short(tuple(args)), short(kwargs) if kwargs else "{}"
+        return short((items[0],) if mode is Mode.MAP else tuple(items[0])), "{}"
+    return f"({span(items, 'items')})", "{}"
+
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = _brief.maxlong = 200
+
+
+def span(items: Sequence[Any], what: str) -> str:
+    """How many there are, the first and the last: of thousands nobody reads all."""
+    return f"{len(items)} {what}: {short(items[0])} … {short(items[-1])}"
+
+
+def short(value: Any) -> str:
+    # It looks at the first items only, and survives a __repr__ that fails.
+    text = _brief.repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."

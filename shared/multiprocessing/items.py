@@ -1,0 +1,33 @@
+"""Values as items of queues, pipes and managed objects: their bytes, and the handles in them."""
+
+from typing import Any
+
+from shared.calls import codec
+from shared.handles.base import collecting
+
+
+def encode(value: Any, what: str = "the value") -> bytes:
+    """A value as an item of a container: the names of the handles in it, then its bytes.
+
+    Raises what `codec.dumps` raises.
+    """
+    with collecting() as names:
+        data = codec.dumps(value, what=what)
+    return wrap(data, names)
+
+
+def wrap(data: bytes, names: list[str]) -> bytes:
+    """Bytes as an item; `refer` in `shared.handles.scripts` reads the names."""
+    if not names:
+        return b"\0" + data
+    return b"\1" + ",".join(names).encode() + b"\0" + data
+
+
+def unwrap(item: bytes) -> bytes:
+    """The bytes of an item."""
+    return item[item.index(b"\0") + 1 :]
+
+
+def decode(item: bytes) -> Any:
+    """The value of an item."""
+    return codec.loads(unwrap(item))

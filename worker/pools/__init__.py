@@ -1,0 +1,1 @@
+"""The three pools: processes, threads, greenlets."""
