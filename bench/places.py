@@ -17,7 +17,7 @@ from bench.scaling import Load
 from bench.sessions import ANSWER_WITHIN_S, POLL_S, Failed, Session, cpu_s_of
 from bench.systems import Form, System
 from producer.stack import _free_ports
-from shared.broker import presence
+from shared.broker import keys
 
 START_WITHIN_S = 120.0
 THREADS = 10
@@ -41,7 +41,7 @@ class Processes:
         for _ in range(workers):
             self._session.start_worker(Form.THREADS)
         self._session.wait(
-            lambda: self._session.redis.hlen(presence.KEY) == workers,
+            lambda: self._session.redis.hlen(keys.WORKERS) == workers,
             START_WITHIN_S,
             f"the start of {workers} workers",
         )

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from shared.broker import messages
+from shared.calls import outbox
+
 NAME = os.environ.get("BENCH_VARIANT", "")
 
 # How many messages go in one round trip.
@@ -76,7 +79,7 @@ def _acknowledge_singly(app: Any) -> None:
     from shared.broker import ownership
 
     def settle(self: Any, delivery_tag: str) -> None:
-        found = ownership.parse_tag(delivery_tag)
+        found = messages.parse_tag(delivery_tag)
         if delivery_tag in self._answering:
             self._answering.discard(delivery_tag)
         elif found is not None:
@@ -86,14 +89,13 @@ def _acknowledge_singly(app: Any) -> None:
 
 
 def _answer_apart(app: Any) -> None:
-    from shared.calls import inbox
 
-    together = inbox.answer
+    together = outbox.answer
 
     def answer(*args: Any, delivery_tag: str = "", **named: Any) -> None:
         together(*args, **named)
 
-    inbox.answer = answer
+    outbox.answer = answer
 
 
 def _celerys_tracer(app: Any) -> None:

@@ -10,7 +10,7 @@ from prometheus_client.exposition import start_http_server
 
 from producer import status
 from shared.app import SENT_AT
-from shared.broker import deadletters, ownership
+from shared.broker import keys, messages
 from shared.broker.connections import foreseen, store
 from shared.errors import BrokerRefused, BrokerUnavailable, DaySixError
 from shared.pools import PoolKind
@@ -93,7 +93,7 @@ def _read() -> Iterator[Metric]:
         oldest.add_metric([queue], age_s)
     yield oldest
     with foreseen():
-        lost: Any = store().hget(ownership.COUNTS, ownership.LOST)
+        lost: Any = store().hget(keys.COUNTS, keys.LEASES_LOST)
     yield CounterMetricFamily(
         "day_six_leases_lost",
         "Workers that were gone, or paused, for longer than their lease.",
@@ -112,7 +112,7 @@ def _ages() -> dict[str, float]:
     ages: dict[str, float] = {}
     for kind in PoolKind:
         for _ in status.queue_keys(kind.value):
-            message = deadletters.parse(next(fronts) or b"")
+            message = messages.parse(next(fronts) or b"")
             sent = message["headers"].get(SENT_AT) if message else None
             if isinstance(sent, int | float):
                 age_s = max(0.0, time.time() - sent)

@@ -5,7 +5,7 @@ from typing import Any
 
 from kombu.transport.redis import Channel
 
-from shared.broker import deadletters, ownership, presence
+from shared.broker import keys, presence
 from shared.broker.connections import foreseen, store
 from shared.pools import PoolKind
 
@@ -29,8 +29,8 @@ def read() -> list[PoolStatus]:
     workers = presence.workers()
     with foreseen():
         pipe = store().pipeline(transaction=False)
-        pipe.hgetall(ownership.COUNTS)
-        pipe.hgetall(deadletters.BY_QUEUE)
+        pipe.hgetall(keys.COUNTS)
+        pipe.hgetall(keys.DEAD_QUEUES)
         for kind in PoolKind:
             for key in queue_keys(kind.value):
                 pipe.llen(key)

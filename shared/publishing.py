@@ -23,6 +23,7 @@ from celery.utils.saferepr import saferepr
 from kombu.serialization import dumps as serialize
 
 from shared.app import SENT_AT, app
+from shared.broker import keys
 from shared.broker.connections import Lua, ask, foreseen, store
 from shared.settings import current
 
@@ -144,7 +145,7 @@ def push(
     """
     if not messages:
         return 0
-    mark = f"pushed:{mark or new_id()}"
+    mark = keys.PUSHED + (mark or new_id())
     return _push(queue, messages, limit, mark, _REPEATED_WITHIN_S, once=once)[0]
 
 
@@ -155,7 +156,7 @@ def push_once(
 
     Answers whether it is accepted (else the queue is full), and whether it had been before.
     """
-    accepted, before = _push(queue, [message], limit, f"accepted:{task_id}", within_s)
+    accepted, before = _push(queue, [message], limit, keys.ACCEPTED + task_id, within_s)
     return accepted == 1, before
 
 

@@ -9,7 +9,7 @@ from celery import bootsteps, signals
 from celery.utils.log import get_logger
 from celery.worker import state
 
-from shared.broker import ownership, presence
+from shared.broker import keys, presence
 from shared.broker.connections import connect, store
 from shared.calls import encoding
 from shared.laboratory import probes
@@ -51,7 +51,7 @@ class Presence(bootsteps.StartStopStep):
     def shutdown(self, parent: Any) -> None:
         self.stop(parent)
         try:
-            self.redis.hdel(presence.KEY, parent.hostname)
+            self.redis.hdel(keys.WORKERS, parent.hostname)
         except Exception as error:
             logger.warning("the worker's line stays until its lease ends: %s", error)
 
@@ -70,7 +70,7 @@ class Presence(bootsteps.StartStopStep):
             startup_s=self.startup_s,
         )
         try:
-            self.redis.eval(presence.RENEW, 1, presence.KEY, *presence.describe(worker))
+            self.redis.eval(presence.RENEW, 1, keys.WORKERS, *presence.describe(worker))
             end_orphans(parent.pool, self.redis)
         except Exception as error:
             # The consumer notices a lost broker by itself; the line just ends.
@@ -108,7 +108,7 @@ class Counts:
     writes. What was not yet written when a process is killed is missing from the counts.
     """
 
-    KEY = ownership.COUNTS
+    KEY = keys.COUNTS
 
     def __init__(self) -> None:
         self._pending: Counter[str] = Counter()

@@ -16,7 +16,7 @@ from celery.worker import state
 from kombu.exceptions import ContentDisallowed, DecodeError
 
 from shared.app import app
-from shared.broker import cancelled, deadletters, ownership
+from shared.broker import cancelled, deadletters, messages, ownership
 from shared.broker.connections import store
 from shared.calls import encoding, exceptions, running
 from shared.errors import WorkerLost
@@ -195,7 +195,7 @@ class Consumer(base_consumer.Consumer):
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Reject what is no task, whatever it is."""
-        message.refusal = f"{deadletters.UNREADABLE}: {exc}"
+        message.refusal = f"{messages.UNREADABLE}: {exc}"
         message.reject_log_error(logger, self.connection_errors)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:

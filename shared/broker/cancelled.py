@@ -11,9 +11,8 @@ from typing import Any
 
 import redis
 
+from shared.broker.keys import WITHDRAWN
 from shared.settings import current
-
-KEY = "withdrawn"
 
 # KEYS: the list. ARGV: id, how many seconds it is kept. What is older goes.
 _ADD = """
@@ -26,10 +25,10 @@ redis.call('expire', KEYS[1], ARGV[2])
 
 def add(client: redis.Redis, task_id: str) -> None:
     """Keep in mind that a task was cancelled, as long as results are kept."""
-    client.eval(_ADD, 1, KEY, task_id, current().result_expires_s)
+    client.eval(_ADD, 1, WITHDRAWN, task_id, current().result_expires_s)
 
 
 def ids(client: redis.Redis) -> Sequence[str]:
     """The tasks that were cancelled."""
-    found: Any = client.zrange(KEY, 0, -1)
+    found: Any = client.zrange(WITHDRAWN, 0, -1)
     return [task_id.decode() for task_id in found]

@@ -17,19 +17,13 @@ from typing import Any
 import redis
 from kombu.log import get_logger
 
-from shared.broker import ownership
 from shared.broker.connections import foreseen, store
+from shared.broker.keys import DEAD, DEAD_LETTERS, DEAD_QUEUES, RESULT
+from shared.broker.messages import HISTORY, parse, parse_tag
 from shared.errors import DaySixError
 
 logger = get_logger(__name__)
 
-INDEX = "dead"
-LETTERS = "dead:letters"
-BY_QUEUE = "dead:queues"
-HISTORY = "lost_workers"
-UNREADABLE = "it cannot be decoded"
-# The outcome of an ordinary task, as Celery's Redis backend names it.
-RESULT = "celery-task-meta-"
 
 # KEYS: what an owner has taken, the index, the letters, the queues. ARGV: number, id, time,
 # letter, queue. A message that dies twice, as two deliveries may, has one letter: the last.
@@ -81,29 +75,6 @@ class NoSuchLetter(DaySixError):
         super().__init__(f"there is no dead letter {letter_id!r}; see: producer dead list")
 
 
-def parse(text: bytes) -> dict[str, Any] | None:
-    """A message as kombu wrote it, or None for anything else."""
-    try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(message, dict):
-        return None
-    parts = (message.get("properties"), message.setdefault("headers", {}))
-    return message if all(isinstance(part, dict) for part in parts) else None
-
-
-def count_lost(message: dict[str, Any], worker: str) -> list[dict[str, Any]]:
-    """Add to a message's history that a worker was lost with it; the history."""
-    headers = message["headers"]
-    history = headers.get(HISTORY)
-    headers[HISTORY] = [
-        *(history if isinstance(history, list) else []),
-        {"worker": worker, "at": round(time.time(), 3)},
-    ]
-    return list(headers[HISTORY])
-
-
 def bury(
     client: redis.Redis,
     delivery_tag: str,
@@ -119,7 +90,7 @@ def bury(
     `message` stands in for the one that was taken, to keep what was added to its history.
     `tell` has whoever waits for the outcome told.
     """
-    found = ownership.parse_tag(delivery_tag)
+    found = parse_tag(delivery_tag)
     entry: Any = client.hget(*found) if found else None
     if found is None or entry is None:
         return False
@@ -145,7 +116,7 @@ def bury(
         "message": base64.b64encode(text).decode(),
     }
     arguments = (found[1], letter_id, now, json.dumps(letter), str(letter["queue"]))
-    if not client.eval(_BURY, 4, found[0], INDEX, LETTERS, BY_QUEUE, *arguments):
+    if not client.eval(_BURY, 4, found[0], DEAD, DEAD_LETTERS, DEAD_QUEUES, *arguments):
         return False
     logger.error("%s[%s] is a dead letter: %s", letter["task"], letter_id, reason)
     if tell and message is not None:
@@ -161,7 +132,7 @@ def bury(
 def count() -> int:
     """How many there are."""
     with foreseen():
-        return int(store().zcard(INDEX))
+        return int(store().zcard(DEAD))
 
 
 def letters() -> Iterator[dict[str, Any]]:
@@ -169,8 +140,8 @@ def letters() -> Iterator[dict[str, Any]]:
     start = 0
     while True:
         with foreseen():
-            ids: Any = store().zrange(INDEX, start, start + 99)
-            found: Any = store().hmget(LETTERS, ids) if ids else []
+            ids: Any = store().zrange(DEAD, start, start + 99)
+            found: Any = store().hmget(DEAD_LETTERS, ids) if ids else []
         yield from (json.loads(letter) for letter in found if letter is not None)
         if len(ids) < 100:
             return
@@ -180,7 +151,7 @@ def letters() -> Iterator[dict[str, Any]]:
 def show(letter_id: str) -> dict[str, Any]:
     """One letter; raises `NoSuchLetter`."""
     with foreseen():
-        letter: Any = store().hget(LETTERS, letter_id)
+        letter: Any = store().hget(DEAD_LETTERS, letter_id)
     if letter is None:
         raise NoSuchLetter(letter_id)
     found: dict[str, Any] = json.loads(letter)
@@ -195,7 +166,7 @@ def retry(letter_id: str) -> str:
     if message is not None:
         message["headers"].pop(HISTORY, None)
         text = json.dumps(message).encode()
-    keys = (INDEX, LETTERS, BY_QUEUE, base64.b64decode(letter["list"]), RESULT + letter_id)
+    keys = (DEAD, DEAD_LETTERS, DEAD_QUEUES, base64.b64decode(letter["list"]), RESULT + letter_id)
     with foreseen():
         if not store().eval(_RETRY, 5, *keys, letter_id, letter["queue"], text):
             raise NoSuchLetter(letter_id)
@@ -206,5 +177,5 @@ def drop(letter_id: str) -> None:
     """Forget a letter; raises `NoSuchLetter`."""
     queue = show(letter_id)["queue"]
     with foreseen():
-        if not store().eval(_DROP, 3, INDEX, LETTERS, BY_QUEUE, letter_id, queue):
+        if not store().eval(_DROP, 3, DEAD, DEAD_LETTERS, DEAD_QUEUES, letter_id, queue):
             raise NoSuchLetter(letter_id)

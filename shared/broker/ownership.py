@@ -14,9 +14,7 @@ one's counts only where the message has not gone back yet.
 """
 
 import contextlib
-import datetime
 import itertools
-import json
 import os
 import socket
 import sys
@@ -31,18 +29,13 @@ import redis
 from kombu.log import get_logger
 
 from shared.broker.connections import Lua, ask, connect
+from shared.broker.keys import BURIED, OWNER_NAMES, OWNERS, RENEWED_AT, TAKEN
+from shared.broker.messages import parse_tag
+from shared.broker.recovery import by_key, give_back, return_all, return_message
 from shared.settings import current
 
 logger = get_logger(__name__)
 
-OWNERS = "owners"
-NAMES = "owners:names"
-BURIED = "buried"
-RENEWED_AT = "owners:renewed"
-PREFIX = "taken:"
-# Where a worker also counts its tasks, and the count of leases that have ended.
-COUNTS = "counts"
-LOST = "leases:lost"
 _RENEWALS_PER_LEASE = 4
 _AT_ONCE = 1_000
 # Acknowledgements wait this long for others: as many finished tasks run again after a kill.
@@ -134,33 +127,6 @@ local is_owner = redis.call('zscore', KEYS[1], ARGV[1]) and 1 or 0
 return {is_owner, redis.call('smembers', KEYS[2])}
 """
 
-# KEYS: what an owner has taken, a list. ARGV: number, message. Back to the front of the list.
-_RETURN = """
-if redis.call('hdel', KEYS[1], ARGV[1]) == 1 then
-    redis.call('rpush', KEYS[2], ARGV[2])
-    return 1
-end
-return 0
-"""
-
-# KEYS: what an owner had taken, buried, the counts. ARGV: owner, what to count it as.
-_FORGET = """
-if redis.call('exists', KEYS[1]) == 0 and redis.call('srem', KEYS[2], ARGV[1]) == 1 then
-    redis.call('hincrby', KEYS[3], ARGV[2], 1)
-end
-"""
-
-
-def tag(owner: str, number: int) -> str:
-    """The delivery tag of a message: whose it is, and its number there."""
-    return f"{PREFIX}{owner}#{number}"
-
-
-def parse_tag(delivery_tag: str) -> tuple[str, str] | None:
-    """The key and the field of a message that was taken; None for another transport's."""
-    key, mark, number = delivery_tag.rpartition("#")
-    return (key, number) if mark and key.startswith(PREFIX) else None
-
 
 class Owner:
     """This process as one who takes messages. Its methods may be called from any thread."""
@@ -191,7 +157,7 @@ class Owner:
     @property
     def key(self) -> str:
         """The hash of what this owner has taken."""
-        return PREFIX + self.name
+        return TAKEN + self.name
 
     def lost(self, name: str, client: redis.Redis | None = None) -> None:
         """Become another owner, unless that has happened since `name` was the name.
@@ -251,7 +217,7 @@ class Owner:
         `settle_again` takes it if Redis does not answer.
         """
         settling: list[str] = []
-        key = f"{PREFIX}{name}#"
+        key = f"{TAKEN}{name}#"
         with contextlib.suppress(IndexError):
             while len(settling) < _AT_ONCE:
                 delivery_tag = self._settled.popleft()
@@ -279,7 +245,7 @@ class Owner:
 
         def act(client: redis.Redis) -> None:
             try:
-                _give_back(client, tags)
+                give_back(client, tags)
             except redis.RedisError:
                 raise  # it is tried again
             except Exception:
@@ -292,7 +258,7 @@ class Owner:
 
     def give_back_unanswered(self, delivery_tag: str) -> None:
         """Return a message, uncounted, unless its task has an outcome."""
-        self.act(lambda client: _return(client, delivery_tag, ""))
+        self.act(lambda client: return_message(client, delivery_tag, ""))
 
     def give_back_unless_run(self, delivery_tags: Iterable[str]) -> None:
         """Return messages that the pool turns out not to run.
@@ -323,7 +289,7 @@ class Owner:
             while len(settling) < _AT_ONCE:
                 settling.append(self._settled.popleft())
         try:
-            for key, numbers in _by_key(settling).items():
+            for key, numbers in by_key(settling).items():
                 ask(self._settler, "HDEL", key, *numbers)
         except BaseException:
             self._settled.extendleft(reversed(settling))
@@ -337,8 +303,8 @@ class Owner:
         try:
             self.flush()
             numbers: Any = self._settler.hkeys(self.key)
-            _give_back(self._settler, [f"{self.key}#{number.decode()}" for number in numbers])
-            self._settler.srem(NAMES, self.name)
+            give_back(self._settler, [f"{self.key}#{number.decode()}" for number in numbers])
+            self._settler.srem(OWNER_NAMES, self.name)
             self._settler.zrem(OWNERS, self.name)
         except redis.RedisError as error:
             logger.warning("what %s holds comes back when its lease ends: %s", self.name, error)
@@ -372,7 +338,7 @@ class Owner:
                 for owner in buried:
                     # Flower also takes answers, but may not write to a queue: workers return these.
                     with contextlib.suppress(redis.exceptions.NoPermissionError):
-                        _return_all(client, owner)
+                        return_all(client, owner)
             except redis.RedisError as error:
                 logger.warning("the lease of %s is not renewed: %s", name, error)
             except Exception:
@@ -400,100 +366,9 @@ class Owner:
 def _renew(
     client: redis.Redis, name: str, lease_s: float, *, become: bool = False
 ) -> tuple[bool, list[str]]:
-    keys = (OWNERS, BURIED, RENEWED_AT, NAMES)
+    keys = (OWNERS, BURIED, RENEWED_AT, OWNER_NAMES)
     answer: Any = client.eval(_RENEW, len(keys), *keys, name, int(lease_s * 1000), int(become))
     return bool(answer[0]), [owner.decode() for owner in answer[1]]
-
-
-def _by_key(delivery_tags: Iterable[str]) -> dict[str, list[str]]:
-    by_key: dict[str, list[str]] = {}
-    for delivery_tag in delivery_tags:
-        found = parse_tag(delivery_tag)
-        if found:
-            by_key.setdefault(found[0], []).append(found[1])
-    return by_key
-
-
-def _give_back(client: redis.Redis, delivery_tags: Iterable[str]) -> None:
-    for key, numbers in _by_key(delivery_tags).items():
-        # The largest numbers first: what was taken first is to be the next to be taken again.
-        numbers.sort(key=int, reverse=True)
-        pipe = client.pipeline(transaction=False)
-        entries: Any = client.hmget(key, numbers)
-        for number, entry in zip(numbers, entries, strict=True):
-            if entry is not None:
-                list_name, _, message = entry.partition(b"\n")
-                pipe.eval(_RETURN, 2, key, list_name, number, message)
-        pipe.execute()
-
-
-def _return_all(client: redis.Redis, owner: str) -> None:
-    """Return what a lost worker had taken, and count that it was lost."""
-    key = PREFIX + owner
-    returned = 0
-    found: Any = client.hkeys(key)
-    for number in sorted((field.decode() for field in found), key=int, reverse=True):
-        returned += return_lost(client, f"{key}#{number}", owner.rpartition(":")[0])
-    client.eval(_FORGET, 3, key, BURIED, COUNTS, owner, LOST)
-    if returned:
-        logger.warning("returned %d messages of %s, which is gone", returned, owner)
-
-
-def return_lost(client: redis.Redis, delivery_tag: str, worker: str) -> bool:
-    """Return a message whose worker was lost, if it is still there and has no outcome yet.
-
-    The loss is counted in the message; past the limit it becomes a dead letter.
-    """
-    return _return(client, delivery_tag, worker)
-
-
-def _return(client: redis.Redis, delivery_tag: str, lost_worker: str) -> bool:
-    from shared.broker import deadletters  # noqa: PLC0415 - it needs this module
-
-    found = parse_tag(delivery_tag)
-    entry: Any = client.hget(*found) if found else None
-    if found is None or entry is None:
-        return False
-    list_name, _, text = entry.partition(b"\n")
-    message = deadletters.parse(text)
-    if message is None:
-        deadletters.bury(client, delivery_tag, deadletters.UNREADABLE, worker=lost_worker)
-        return False
-    if _answered(client, message):
-        client.hdel(*found)
-        return False
-    counts = lost_worker and not _waits_for_its_time(message)
-    lost = len(deadletters.count_lost(message, lost_worker)) if counts else 0
-    if lost >= current().delivery_limit:
-        reason = f"its worker was lost {lost} times"
-        deadletters.bury(
-            client, delivery_tag, reason, worker=lost_worker, message=message, tell=True
-        )
-        return False
-    info = message["properties"].get("delivery_info")
-    if isinstance(info, dict):
-        info["redelivered"] = True
-    text = json.dumps(message).encode()
-    return bool(client.eval(_RETURN, 2, found[0], list_name, found[1], text))
-
-
-def _waits_for_its_time(message: dict[str, Any]) -> bool:
-    """Whether a task has a countdown that still runs: it cannot have begun, nor done any harm."""
-    with contextlib.suppress(TypeError, ValueError):
-        eta = datetime.datetime.fromisoformat(message["headers"].get("eta"))
-        return eta > datetime.datetime.now(datetime.UTC)
-    return False
-
-
-def _answered(client: redis.Redis, message: dict[str, Any]) -> bool:
-    """Whether an ordinary task's outcome stands in the result backend already."""
-    task_id = message["headers"].get("id")
-    stored: Any = client.get(f"celery-task-meta-{task_id}") if task_id else None
-    if not stored:
-        return False
-    with contextlib.suppress(ValueError, AttributeError):
-        return json.loads(stored).get("status") in ("SUCCESS", "FAILURE", "REVOKED")
-    return False
 
 
 def _native_thread(target: Callable[[], None]) -> None:

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shared.broker.connections import foreseen, store
+from shared.broker.keys import WORKERS
 from shared.pools import PoolKind
 from shared.settings import current
 
-KEY = "workers"
 LEASE_S = 10.0
 
 # KEYS[1]: the hash. ARGV: node name, its line without `until`, the lease in seconds.
@@ -46,7 +46,7 @@ def workers() -> list[Worker]:
     with foreseen():
         pipe = store().pipeline(transaction=False)
         pipe.time()
-        pipe.hgetall(KEY)
+        pipe.hgetall(WORKERS)
         (now, _), lines = pipe.execute()
     alive = []
     for line in map(json.loads, lines.values()):

@@ -15,7 +15,6 @@ within a moment. That is kept here, and goes back to its queue when it has to wa
 import contextlib
 import functools
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -31,6 +30,10 @@ from redis.exceptions import NoScriptError
 
 from shared.broker import deadletters, ownership
 from shared.broker.events import listeners
+from shared.broker.keys import OWNER_NAMES, TAKEN
+from shared.broker.messages import HISTORY, UNREADABLE, parse_tag, tag
+from shared.broker.polling import KEEP_S, Poller
+from shared.broker.recovery import return_lost
 from shared.settings import current
 
 logger = get_logger(__name__)
@@ -42,9 +45,7 @@ _AT_MOST = 1_000
 # How long what is taken beyond the room for it may wait, by reckoning and at the most.
 _AHEAD_S = 0.05
 _AHEAD_BYTES = 1_000_000
-_KEEP_S = 0.5
 _SOON_S = 0.002
-_RESTORE_EVERY_S = 30.0
 # Of changes by others.
 _TELL: Any = ("CLIENT", "TRACKING", "ON", "NOLOOP")
 # kombu's way looks at each object of each message for types that JSON does not have.
@@ -91,7 +92,7 @@ class QoS(base.QoS):
         elif worker is None:
             owner.give_back([delivery_tag])
         else:
-            owner.act(lambda client: ownership.return_lost(client, delivery_tag, worker))
+            owner.act(lambda client: return_lost(client, delivery_tag, worker))
         self._make_room(delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> None:
@@ -103,7 +104,7 @@ class QoS(base.QoS):
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
         """Return one message: ours, or one that a plain worker left in ``unacked``."""
-        if ownership.parse_tag(tag):
+        if parse_tag(tag):
             ownership.owner().give_back([tag])
         else:
             super().restore_by_tag(tag, client, leftmost)
@@ -192,7 +193,7 @@ class Channel(base.Channel):
         again, self._again = self._again, True
         command: Any = (
             *(("EVAL", ownership.TAKE.text) if is_new else ("EVALSHA", ownership.TAKE.sha)),
-            *(len(keys) + 2, ownership.NAMES, ownership.PREFIX + name, *keys),
+            *(len(keys) + 2, OWNER_NAMES, TAKEN + name, *keys),
             *(name, self._number, self._asked, _largest(), int(again)),
             *(delivery_tag.rpartition("#")[2] for delivery_tag in self._settling),
         )
@@ -303,16 +304,16 @@ class Channel(base.Channel):
         for number, entry, *size in answer:
             self._number = number + 1
             size_bytes += len(entry)
-            delivery_tag = ownership.tag(owner.name, number)
+            delivery_tag = tag(owner.name, number)
             list_name, _, text = entry.partition(b"\n")
             message = None if size else _readable(text, self.decode_body)
             if message is None:
-                reason = f"it has {size[0]} bytes" if size else deadletters.UNREADABLE
+                reason = f"it has {size[0]} bytes" if size else UNREADABLE
                 self._bury(delivery_tag, reason)
                 continue
             message["properties"]["delivery_tag"] = delivery_tag
             self._kept.append((message, list_name.decode().rsplit(self.sep, 1)[0]))
-            was_lost = was_lost or deadletters.HISTORY in (message["headers"] or ())
+            was_lost = was_lost or HISTORY in (message["headers"] or ())
         self._mean_bytes = size_bytes / len(answer)
         if was_lost and self.qos.prefetch_count:
             # It may have cost a worker its life: few are to be there when it does so again.
@@ -323,7 +324,7 @@ class Channel(base.Channel):
         """Hand on what was taken, as far as there is room; whether there was anything for it."""
         if self._kept and self._under != ownership.owner().name:
             self._kept.clear()  # the lease was lost, and these went back
-        elif self._kept and time.monotonic() - self._answered_at > _KEEP_S:
+        elif self._kept and time.monotonic() - self._answered_at > KEEP_S:
             # Others may have time for these. A process that was paused gives all back here,
             # before it knows that its lease has ended.
             self._give_back(lambda *_: True)
@@ -375,7 +376,7 @@ class Channel(base.Channel):
             listeners.note(sum(client.publish(topic, dumps(message)) for topic in topics))
 
     def _restore(self, message: Any, leftmost: bool = False) -> None:
-        if ownership.parse_tag(message.delivery_tag):
+        if parse_tag(message.delivery_tag):
             ownership.owner().give_back([message.delivery_tag])
         else:
             super()._restore(message, leftmost)
@@ -396,152 +397,6 @@ class Channel(base.Channel):
             if owner is not None and self._under:
                 owner.leave_number(self._under, self._number)
                 self._under = ""
-
-
-class Poller(base.MultiChannelPoller):
-    """Also wakes up when there is room again, and repeats a take after a while without news."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        # Tasks end in other threads and greenlets, while the consumer waits for its sockets.
-        self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._waits_in: Any = None
-        self._loop: Any = None
-        self._restored_at = 0.0
-        self._subclients_checked_at = 0.0
-
-    def wake(self) -> None:
-        """Have the consumer look whether it may take more; from any thread."""
-        # A full pipe wakes as well as a fuller one; a closed one has nobody to wake.
-        with contextlib.suppress(BlockingIOError, OSError):
-            os.write(self._waker, b"!")
-
-    def register_with_event_loop(self, loop: Any) -> None:
-        """Wake Celery's event loop too, where there is one."""
-        self._loop = loop
-        loop.add_reader(self._woken, self._on_wake)
-
-    @property
-    def fds(self) -> dict[int, Any]:
-        """Nothing: kombu would add these to the event loop anew at each turn."""
-        return {}
-
-    def _register(self, channel: Any, client: Any, type: str) -> None:  # noqa: A002 - kombu's name
-        super()._register(channel, client, type)
-        if self._loop is not None:
-            fileno = client.connection._sock.fileno()
-            self._loop.add_reader(fileno, self.on_readable, fileno)
-
-    def _on_wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._woken, 4096)
-
-    def _on_connection_disconnect(self, connection: Any) -> None:
-        """Forget the socket, as kombu does with an event loop: its number may be another's soon."""
-        self._discard_paused_connection(connection)
-        closed = set()
-        for channel, client, kind in list(self._chan_to_sock):
-            if client.connection is connection:
-                del self._chan_to_sock[channel, client, kind]
-                closed.add((channel, kind))
-        for fileno, channel_and_kind in list(self._fd_to_chan.items()):
-            if channel_and_kind in closed:
-                # epoll has forgotten a closed socket by itself.
-                with contextlib.suppress(OSError):
-                    self.poller.unregister(fileno)
-                del self._fd_to_chan[fileno]
-
-    def get(self, callback: Any, timeout: float | None = None) -> None:
-        """Kombu's, for who has no event loop; what was taken already comes first."""
-        if not self._deliver_kept():
-            if any(channel._kept for channel in self._channels):
-                # It is looked at again when it has waited long enough.
-                timeout = _KEEP_S if timeout is None else min(timeout, _KEEP_S)
-            super().get(callback, timeout)
-
-    def _deliver_kept(self) -> bool:
-        delivered = False
-        for channel in list(self._channels):
-            if channel._kept:
-                delivered = channel.deliver() or delivered
-        return delivered
-
-    def on_poll_start(self) -> None:
-        """Deliver what there is room for now, and ask for more; look for wake-ups, too."""
-        if self._loop is None and self._waits_in is not self.poller:
-            self._waits_in = self.poller
-            self.poller.register(self._woken, self.eventflags)
-        if self._loop is not None:
-            self._deliver_kept()
-        for channel in self._channels:
-            if not channel.active_queues:
-                pass  # one that only sends, or listens
-            elif channel._kept or not channel.qos.can_consume():
-                channel.qos.is_full = True
-                if channel.qos.can_consume():
-                    self.wake()  # something was acknowledged in between
-            elif not (channel._in_poll or channel._returning):
-                self._take(channel)
-            if channel.active_fanout_queues and not channel._in_listen:
-                self._register_LISTEN(channel)
-
-    def _take(self, channel: Any) -> None:
-        connection = getattr(channel.__dict__.get("client"), "connection", None)
-        if connection is not None and channel._brpop_sent_at:
-            # While there was no room, nothing was asked and a cut went unnoticed.
-            silent = time.monotonic() - channel._brpop_sent_at
-            if silent > channel.health_check_interval:
-                connection.disconnect()
-        self._register_BRPOP(channel)
-
-    def handle_event(self, fileno: int, event: int) -> Any:
-        """Kombu's, and the wake-up."""
-        if fileno == self._woken:
-            return self._on_wake()
-        return super().handle_event(fileno, event)
-
-    def on_readable(self, fileno: int) -> Any:
-        """Read what has come; where no take is under way, that is no answer."""
-        channel, kind = self._fd_to_chan.get(fileno, (None, None))
-        if kind == "BRPOP" and not channel._in_poll:
-            return channel.hear()
-        return channel.handlers[kind]() if channel is not None else None
-
-    def maybe_restore_messages(self) -> None:
-        """Return what plain workers left behind; they wait for an hour, so this can wait too."""
-        if time.monotonic() - self._restored_at >= _RESTORE_EVERY_S:
-            self._restored_at = time.monotonic()
-            super().maybe_restore_messages()
-
-    def close(self) -> None:
-        """Kombu's, and the pipe."""
-        if self._loop is not None:
-            self._loop.remove_reader(self._woken)
-        super().close()
-        # Nobody may write into a number that is another file's by then.
-        ends = self._woken, self._waker
-        self._woken = self._waker = -1
-        for end in ends:
-            with contextlib.suppress(OSError):
-                os.close(end)
-
-    def maybe_check_brpop_health(self) -> None:
-        """Have channels that have long heard nothing take once more."""
-        for channel in self._channels:
-            sent = channel._brpop_sent_at
-            if channel._waiting and time.monotonic() - sent >= channel.health_check_interval:
-                channel._wake()
-        super().maybe_check_brpop_health()
-        if self._loop is None:
-            # Celery's event loop has a timer for it.
-            self._check_subclients()
-
-    def _check_subclients(self) -> None:
-        every_s = min((channel.health_check_interval for channel in self._channels), default=None)
-        now = time.monotonic()
-        if every_s is not None and now - self._subclients_checked_at >= every_s:
-            self._subclients_checked_at = now
-            self.maybe_check_subclient_health()
 
 
 class Transport(base.Transport):

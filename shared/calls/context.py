@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from shared import settings
-from shared.calls import inbox, output, redirection
+from shared.calls import outbox, output, redirection
 from shared.pools import PoolKind
 
 _running: ContextVar["Running | None"] = ContextVar("running", default=None)
@@ -29,7 +29,7 @@ class Running:
         self.kind = kind
         self.children = itertools.count(1)
         self.captured = (
-            output.Captured(functools.partial(inbox.tell, reply_to, call_id))
+            output.Captured(functools.partial(outbox.tell, reply_to, call_id))
             if options.get("output")
             else None
         )

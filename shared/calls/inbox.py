@@ -16,15 +16,14 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import redis
-from redis import exceptions as redis_exceptions
 
-from shared.broker import ownership
-from shared.broker.connections import REFUSALS, Absence, ask, connect, foreseen, store
-from shared.calls import outbox, output
+from shared.broker.connections import REFUSALS, Absence, ask, connect, foreseen
+from shared.broker.keys import REPLIES
+from shared.calls import output
 from shared.errors import BrokerRefused, RepliesLost
 from shared.settings import Settings, current
 
@@ -32,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 OnReply = Callable[["bytes | Exception"], None]
 OnNews = Callable[[bytes], None]
-Entry = dict[str, str | bytes]
 
 _READ_AT_ONCE = 500
 # What was read is taken off the stream when it is so many entries, or bytes, or after a while.
@@ -42,83 +40,11 @@ _QUIET_S = 0.5
 _PAUSE_S = 0.2
 
 
-def answer(
-    reply_to: str,
-    call_id: str,
-    payload: bytes,
-    printed: Sequence[tuple[str, str]] = (),
-    *,
-    delivery_tag: str = "",
-) -> None:
-    """Put an outcome on a client's reply stream, and what was printed before it.
-
-    A client that is gone gets nothing. Keeps trying while Redis is away. With its delivery tag the
-    message is acknowledged along with the answer, and not before; there is no answer if it is not
-    this worker's any more.
-    """
-    entries = [_output_entry(call_id, stream, text) for stream, text in printed]
-    entries.append({"id": call_id, "outcome": payload})
-    if not ownership.parse_tag(delivery_tag):
-        _add(reply_to, entries)
-    elif (owner := ownership.existing()) and owner.holds(delivery_tag):
-        owner.leave_to_answer(delivery_tag)
-        outbox.outbox.put(outbox.Answer(reply_to, delivery_tag, entries))
-    else:
-        # A pool's own process, whose parent took it, has nothing else to send.
-        answered = outbox.Answer(reply_to, delivery_tag, entries)
-        _persist(call_id, lambda: outbox.send(store(), [answered]))
-
-
-def tell(reply_to: str, call_id: str, printed: Sequence[tuple[str, str]]) -> None:
-    """Send what a call printed so far."""
-    _add(reply_to, [_output_entry(call_id, stream, text) for stream, text in printed])
-
-
-def announce(reply_to: str, call_id: str, payload: bytes) -> None:
-    """Send news of a call that goes on."""
-    _add(reply_to, [{"id": call_id, "news": payload}])
-
-
-def _output_entry(call_id: str, stream: str, text: str) -> Entry:
-    # A lone surrogate can be printed, and must not stop the answer.
-    return {"id": call_id, stream: text.encode("utf-8", "replace")}
-
-
-def _add(reply_to: str, entries: list[Entry]) -> None:
-    def add() -> None:
-        if len(entries) == 1:
-            store().xadd(reply_to, entries[0], nomkstream=True)  # type: ignore[arg-type]
-            return
-        pipe = store().pipeline(transaction=False)
-        for entry in entries:
-            pipe.xadd(reply_to, entry, nomkstream=True)  # type: ignore[arg-type]
-        pipe.execute()
-
-    _persist(str(entries[-1]["id"]), add)
-
-
-def _persist(call_id: str, send: Callable[[], None]) -> None:
-    """Try until Redis has it; raises when Redis refuses this process."""
-    while True:
-        try:
-            send()
-            return
-        except (
-            redis.ConnectionError,
-            redis.TimeoutError,
-            redis_exceptions.OutOfMemoryError,
-        ) as error:
-            if isinstance(error, REFUSALS):
-                raise
-            logger.warning("the answer of %s waits for Redis: %s", call_id, error)
-            time.sleep(_PAUSE_S)
-
-
 class Inbox:
     """This process's reply stream, and the one thread that reads it."""
 
     def __init__(self, settings: Settings) -> None:
-        self.name = f"replies:{uuid.uuid4().hex}"
+        self.name = REPLIES + uuid.uuid4().hex
         self._settings = settings
         self._lease_ms = int(settings.reply_lease_s * 1000)
         self._block_s = min(settings.reply_lease_s / 4, 5.0)

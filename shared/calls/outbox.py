@@ -12,20 +12,26 @@ worker that is killed in between runs the call again, and loses nothing.
 
 import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import redis
+from redis import exceptions as redis_exceptions
 
 from shared.broker import ownership
-from shared.broker.connections import Lua, store
+from shared.broker.connections import REFUSALS, Lua, store
+from shared.broker.messages import parse_tag
 
 logger = logging.getLogger(__name__)
 
+Entry = dict[str, str | bytes]
+
 _AT_ONCE = 100
 _AT_ONCE_BYTES = 1_000_000
+_PAUSE_S = 0.2
 
 # ARGV: for each outcome the stream, what its worker has taken, the message's number there, how
 # many entries it has, and for each of them the number of its fields and values, and these. A
@@ -63,7 +69,7 @@ class Answer:
 
     def arguments(self) -> list[Any]:
         """For `SEND`."""
-        key, number = ownership.parse_tag(self.delivery_tag) or ("", "")
+        key, number = parse_tag(self.delivery_tag) or ("", "")
         arguments: list[Any] = [self.reply_to, key, number, len(self.entries)]
         for entry in self.entries:
             arguments.append(2 * len(entry))
@@ -129,3 +135,75 @@ class Outbox:
 
 
 outbox = Outbox()
+
+
+def answer(
+    reply_to: str,
+    call_id: str,
+    payload: bytes,
+    printed: Sequence[tuple[str, str]] = (),
+    *,
+    delivery_tag: str = "",
+) -> None:
+    """Put an outcome on a client's reply stream, and what was printed before it.
+
+    A client that is gone gets nothing. Keeps trying while Redis is away. With its delivery tag the
+    message is acknowledged along with the answer, and not before; there is no answer if it is not
+    this worker's any more.
+    """
+    entries = [_output(call_id, stream, text) for stream, text in printed]
+    entries.append({"id": call_id, "outcome": payload})
+    if not parse_tag(delivery_tag):
+        _add(reply_to, entries)
+    elif (owner := ownership.existing()) and owner.holds(delivery_tag):
+        owner.leave_to_answer(delivery_tag)
+        outbox.put(Answer(reply_to, delivery_tag, entries))
+    else:
+        # A pool's own process, whose parent took it, has nothing else to send.
+        answered = Answer(reply_to, delivery_tag, entries)
+        _persist(call_id, lambda: send(store(), [answered]))
+
+
+def tell(reply_to: str, call_id: str, printed: Sequence[tuple[str, str]]) -> None:
+    """Send what a call printed so far."""
+    _add(reply_to, [_output(call_id, stream, text) for stream, text in printed])
+
+
+def announce(reply_to: str, call_id: str, payload: bytes) -> None:
+    """Send news of a call that goes on."""
+    _add(reply_to, [{"id": call_id, "news": payload}])
+
+
+def _output(call_id: str, stream: str, text: str) -> Entry:
+    # A lone surrogate can be printed, and must not stop the answer.
+    return {"id": call_id, stream: text.encode("utf-8", "replace")}
+
+
+def _add(reply_to: str, entries: list[Entry]) -> None:
+    def add() -> None:
+        if len(entries) == 1:
+            store().xadd(reply_to, entries[0], nomkstream=True)  # type: ignore[arg-type]
+            return
+        pipe = store().pipeline(transaction=False)
+        for entry in entries:
+            pipe.xadd(reply_to, entry, nomkstream=True)  # type: ignore[arg-type]
+        pipe.execute()
+
+    _persist(str(entries[-1]["id"]), add)
+
+
+def _persist(call_id: str, send: Callable[[], None]) -> None:
+    """Try until Redis has it; raises when Redis refuses this process."""
+    while True:
+        try:
+            send()
+            return
+        except (
+            redis.ConnectionError,
+            redis.TimeoutError,
+            redis_exceptions.OutOfMemoryError,
+        ) as error:
+            if isinstance(error, REFUSALS):
+                raise
+            logger.warning("the answer of %s waits for Redis: %s", call_id, error)
+            time.sleep(_PAUSE_S)

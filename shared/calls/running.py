@@ -20,7 +20,7 @@ from celery import signals
 from kombu.serialization import loads as deserialize
 
 from shared.app import app
-from shared.calls import codec, context, exceptions, inbox, redirection, references
+from shared.calls import codec, context, exceptions, outbox, redirection, references
 from shared.calls.encoding import NAME, NAMES, PROCESS, Mode, span
 from shared.calls.outcomes import Outcome, Outcomes, encode_outcomes
 from shared.errors import TaskWithdrawn, WorkerLost
@@ -66,7 +66,7 @@ def call(task: Any, payload: bytes, reply_to: str, options: dict[str, Any] | Non
 def process(task: Any, payload: bytes, reply_to: str, options: dict[str, Any]) -> Any:
     """Run one function as a `Process`: say where it started, answer with its exit code."""
     started = {**context.whereabouts(), "node": task.request.hostname}
-    inbox.announce(reply_to, task.request.id, codec.dumps(started))
+    outbox.announce(reply_to, task.request.id, codec.dumps(started))
     return _answer(task, payload, reply_to, options, _run_process)
 
 
@@ -75,7 +75,7 @@ def _answer(
 ) -> Any:
     with context.running(task.request, reply_to, options) as running:
         outcomes, error = run(payload, options)
-        inbox.answer(
+        outbox.answer(
             reply_to,
             task.request.id,
             encode_outcomes(outcomes),
@@ -228,7 +228,7 @@ def _report_revoked(
 
 
 def _answer_error(task_id: str, args: Any, error: Exception) -> None:
-    inbox.answer(args[1], task_id, encode_outcomes(Outcomes.of(Outcome(False, error))))
+    outbox.answer(args[1], task_id, encode_outcomes(Outcomes.of(Outcome(False, error))))
 
 
 def report_dead(message: dict[str, Any], reason: str) -> None:

@@ -6,7 +6,7 @@ import uuid
 import pytest
 import redis
 
-from shared.broker import ownership
+from shared.broker import messages, ownership
 from shared.broker.connections import store
 from shared.calls import outbox
 from tests.handles.redis_only import eventually, redis_only
@@ -32,7 +32,7 @@ def stream():
 def take(owner, number):
     """As if a message had been taken under this number."""
     store().hset(owner.key, str(number), "threads\n{}")
-    return ownership.tag(owner.name, number)
+    return messages.tag(owner.name, number)
 
 
 def outcome(stream, delivery_tag, text):
@@ -55,7 +55,7 @@ def test_an_outcome_acknowledges_its_message(owner, stream):
 
 
 def test_what_has_no_message_any_more_has_no_outcome(owner, stream):
-    outbox.Outbox().put(outcome(stream, ownership.tag(owner.name, 1), "again"))
+    outbox.Outbox().put(outcome(stream, messages.tag(owner.name, 1), "again"))
 
     assert answered(stream) == []
 

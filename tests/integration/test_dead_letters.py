@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from shared.broker import deadletters
+from shared.broker import deadletters, keys
 from shared.broker.connections import store
 from tests.chaos.bench import message, wait_until
 from tests.integration.test_producer import producer
@@ -170,8 +170,8 @@ def test_a_message_that_dies_on_two_queues_is_counted_once(stack):
         push(text, queue)
         wait_until(lambda q=queue: [x for x in letters() if x["queue"] == q], 30, "the letter")
 
-    assert store().hgetall(deadletters.BY_QUEUE)[b"threads"] == b"0"
-    assert store().hgetall(deadletters.BY_QUEUE)[b"gevent"] == b"1"
+    assert store().hgetall(keys.DEAD_QUEUES)[b"threads"] == b"0"
+    assert store().hgetall(keys.DEAD_QUEUES)[b"gevent"] == b"1"
     assert len(letters()) == 1
 
 

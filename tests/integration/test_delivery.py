@@ -11,7 +11,7 @@ import redis
 
 from shared import publishing
 from shared.broker.connections import ask, connect, store
-from shared.calls import inbox
+from shared.calls import inbox, outbox
 from shared.multiprocessing import Pool
 from shared.pools import PoolKind
 from shared.settings import current
@@ -169,9 +169,9 @@ def test_a_callback_that_fails_stops_no_other_answers(stack):
     box.expect("failing", lambda _: 1 / 0, on_news=lambda _: 1 / 0)
     box.expect("other", heard.append)
 
-    inbox.announce(box.name, "failing", b"news")
-    inbox.answer(box.name, "failing", b"outcome")
-    inbox.answer(box.name, "other", b"outcome")
+    outbox.announce(box.name, "failing", b"news")
+    outbox.answer(box.name, "failing", b"outcome")
+    outbox.answer(box.name, "other", b"outcome")
 
     wait_until(lambda: heard == [b"outcome"], 10, "the other answer")
 

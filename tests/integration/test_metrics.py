@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from producer import metrics
 from shared import publishing
-from shared.broker import ownership, presence
+from shared.broker import keys, presence
 from tests.chaos.bench import Bench, wait_until
 from tests.handles.redis_only import free_port
 
@@ -120,7 +120,7 @@ def test_a_killed_workers_lease_is_counted_once():
             bench.worker("threads")
 
         def lost():
-            return int(bench.client.hget(ownership.COUNTS, ownership.LOST) or 0)
+            return int(bench.client.hget(keys.COUNTS, keys.LEASES_LOST) or 0)
 
         wait_until(lost, 30, "the lost lease")
         wait_until(lambda: bench.done() == 5, 30, "the rest")

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import redis
 
-from shared.broker import deadletters, ownership, presence
+from shared.broker import deadletters, ownership, presence, recovery
 from shared.broker.connections import store
 from shared.pools import PoolKind
 from tests.handles.redis_only import eventually
@@ -327,7 +327,7 @@ def test_only_what_may_have_begun_dies_with_its_workers(idle_redis, countdown, k
     for _ in range(ownership.current().delivery_limit):
         message = client.rpop("threads")
         client.hset("taken:lost:1", 1, b"threads\n" + message)
-        ownership.return_lost(client, "taken:lost:1#1", "lost")
+        recovery.return_lost(client, "taken:lost:1#1", "lost")
 
     assert client.llen("threads") == kept
 

@@ -12,7 +12,7 @@ from kombu import Connection, Consumer, Queue
 from kombu.transport import redis as kombu_redis
 from kombu.utils import eventio
 
-from shared.broker import deadletters, ownership, transport
+from shared.broker import keys, messages, ownership, recovery, transport
 from shared.broker.connections import store
 from tests.handles.redis_only import eventually
 
@@ -77,8 +77,8 @@ def queued(consumer):
 
 
 def lose_the_lease():
-    store().zrem(ownership.OWNERS, ownership.owner().name)
-    store().srem(ownership.NAMES, ownership.owner().name)
+    store().zrem(keys.OWNERS, ownership.owner().name)
+    store().srem(keys.OWNER_NAMES, ownership.owner().name)
 
 
 def run_quickly(consumer, count):
@@ -156,7 +156,7 @@ def test_what_is_taken_ahead_under_a_lost_lease_is_not_run_here(consumer):
     assert queued(consumer) < 40
     lose_the_lease()
     for number in sorted(map(int, store().hkeys(owner.key)), reverse=True):
-        ownership.return_lost(store(), f"{owner.key}#{number}", "lost")
+        recovery.return_lost(store(), f"{owner.key}#{number}", "lost")
     owner.lost(owner.name)
 
     assert sorted(run_quickly(consumer, 40)) == list(range(20, 60))
@@ -180,7 +180,7 @@ def test_little_is_taken_ahead_of_large_tasks(consumer):
 
 def test_what_cost_a_worker_its_life_is_taken_with_few_others(consumer):
     publish(consumer, range(30))
-    history = {deadletters.HISTORY: [{"worker": "another", "at": 0}]}
+    history = {messages.HISTORY: [{"worker": "another", "at": 0}]}
     producer = consumer.channel.connection.client.Producer()
     producer.publish("suspect", routing_key=consumer.queues[0].name, headers=history)
     publish(consumer, range(30))
@@ -283,7 +283,7 @@ def test_a_take_is_recorded_with_the_owner_that_takes_whenever_a_lease_is_lost(
     consumer, monkeypatch
 ):
     def key_and_loss(owner):
-        key = ownership.PREFIX + owner.name
+        key = keys.TAKEN + owner.name
         owner.lost(owner.name)
         return key
 
@@ -295,8 +295,8 @@ def test_a_take_is_recorded_with_the_owner_that_takes_whenever_a_lease_is_lost(
 
     consumer.channel._brpop_start()
 
-    _, _, keys, _, key, *rest = sent[-1]
-    assert key == ownership.PREFIX + rest[keys - 2]
+    _, _, how_many, _, key, *rest = sent[-1]
+    assert key == keys.TAKEN + rest[how_many - 2]
 
 
 def test_redis_may_forget_the_scripts(consumer):

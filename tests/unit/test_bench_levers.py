@@ -9,7 +9,7 @@ from bench.measures import MEASURES
 from bench.rounds import PARTS
 from bench.systems import OURS, SYSTEMS
 from shared.broker import ownership, transport
-from shared.calls import inbox
+from shared.calls import outbox
 from shared.pools import PoolKind
 
 KEPT = levers.Lever("push-singly", "many at once", "publish", ("enqueue",), kept=True, why="pays")
@@ -113,7 +113,7 @@ def test_every_lever_in_the_report_s_table_has_its_reason():
         (transport.Channel, "_how_many"),
         (ownership.Owner, "settle"),
         (ownership, "parse_tag"),
-        (inbox, "answer"),
+        (outbox, "answer"),
     ],
 )
 def test_what_a_variant_puts_something_else_in_place_of_exists(owner, name):

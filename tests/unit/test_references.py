@@ -127,7 +127,7 @@ def test_a_function_of_a_module_that_was_removed_is_refused(monkeypatch):
         "tests:unit",
         "tests.unit:shapes",
         "tests.unit.test_references:local_function",
-        "shared.calls.inbox:answer",
+        "shared.calls.outbox:answer",
         "",
         ":",
         ":os.system",

@@ -18,7 +18,7 @@ def task(monkeypatch):
     task = app.tasks[encoding.NAME]
     celerys = trace.build_tracer(task.name, task, app.loader, "here", app=app)
     monkeypatch.setattr(running.references, "is_allowed", lambda *_: True)
-    monkeypatch.setattr(running.inbox, "answer", lambda *_, **__: None)
+    monkeypatch.setattr(running.outbox, "answer", lambda *_, **__: None)
     asked = []
     task.lean = tracing.lean(task, lambda *args: asked.append(args) or celerys(*args))
     task.asked = asked

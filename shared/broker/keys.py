@@ -1,0 +1,36 @@
+"""The name of every key in Redis, once.
+
+kombu's own keys (the queues' lists, ``unacked`` …) and Celery's results keep their names.
+"""
+
+# Ownership. Sorted set: owner → when its lease ends, by Redis' clock.
+OWNERS = "owners"
+# Set: the same owners. A renewal does not change this set, so Redis tells no client of it.
+OWNER_NAMES = "owners:names"
+# String: when any owner last renewed its lease, in milliseconds.
+RENEWED_AT = "owners:renewed"
+# Set: owners whose lease has ended and whose messages go back to their queues.
+BURIED = "buried"
+# Hash for each owner: number → the list the message came from, a newline, the message.
+TAKEN = "taken:"
+# Hash: the workers' counts of tasks done and failed, and of leases that have ended.
+COUNTS = "counts"
+LEASES_LOST = "leases:lost"  # a field of it
+
+# Dead letters. Sorted set: id → when it died. Hashes: id → letter, queue → number of letters.
+DEAD = "dead"
+DEAD_LETTERS = "dead:letters"
+DEAD_QUEUES = "dead:queues"
+
+# Hash: node name → the line in which a worker describes itself.
+WORKERS = "workers"
+# Sorted set: id of a cancelled task → when it was cancelled.
+WITHDRAWN = "withdrawn"
+# String for each ordinary task: its outcome, as Celery's Redis backend names it.
+RESULT = "celery-task-meta-"
+
+# String for each push, and for each task sent with ``--id``: Redis has it already.
+PUSHED = "pushed:"
+ACCEPTED = "accepted:"
+# Stream for each client process: the outcomes of its calls.
+REPLIES = "replies:"

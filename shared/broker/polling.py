@@ -1,0 +1,158 @@
+"""The loop that asks Redis for messages: when to ask, and what wakes it."""
+
+import contextlib
+import os
+import time
+from typing import Any
+
+from kombu.transport import redis as base
+
+# How long a message that was taken beyond the room for it may wait, at the most.
+KEEP_S = 0.5
+_RESTORE_EVERY_S = 30.0
+
+
+class Poller(base.MultiChannelPoller):
+    """Also wakes up when there is room again, and repeats a take after a while without news."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Tasks end in other threads and greenlets, while the consumer waits for its sockets.
+        self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._waits_in: Any = None
+        self._loop: Any = None
+        self._restored_at = 0.0
+        self._subclients_checked_at = 0.0
+
+    def wake(self) -> None:
+        """Have the consumer look whether it may take more; from any thread."""
+        # A full pipe wakes as well as a fuller one; a closed one has nobody to wake.
+        with contextlib.suppress(BlockingIOError, OSError):
+            os.write(self._waker, b"!")
+
+    def register_with_event_loop(self, loop: Any) -> None:
+        """Wake Celery's event loop too, where there is one."""
+        self._loop = loop
+        loop.add_reader(self._woken, self._on_wake)
+
+    @property
+    def fds(self) -> dict[int, Any]:
+        """Nothing: kombu would add these to the event loop anew at each turn."""
+        return {}
+
+    def _register(self, channel: Any, client: Any, type: str) -> None:  # noqa: A002 - kombu's name
+        super()._register(channel, client, type)
+        if self._loop is not None:
+            fileno = client.connection._sock.fileno()
+            self._loop.add_reader(fileno, self.on_readable, fileno)
+
+    def _on_wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._woken, 4096)
+
+    def _on_connection_disconnect(self, connection: Any) -> None:
+        """Forget the socket, as kombu does with an event loop: its number may be another's soon."""
+        self._discard_paused_connection(connection)
+        closed = set()
+        for channel, client, kind in list(self._chan_to_sock):
+            if client.connection is connection:
+                del self._chan_to_sock[channel, client, kind]
+                closed.add((channel, kind))
+        for fileno, channel_and_kind in list(self._fd_to_chan.items()):
+            if channel_and_kind in closed:
+                # epoll has forgotten a closed socket by itself.
+                with contextlib.suppress(OSError):
+                    self.poller.unregister(fileno)
+                del self._fd_to_chan[fileno]
+
+    def get(self, callback: Any, timeout: float | None = None) -> None:
+        """Kombu's, for who has no event loop; what was taken already comes first."""
+        if not self._deliver_kept():
+            if any(channel._kept for channel in self._channels):
+                # It is looked at again when it has waited long enough.
+                timeout = KEEP_S if timeout is None else min(timeout, KEEP_S)
+            super().get(callback, timeout)
+
+    def _deliver_kept(self) -> bool:
+        delivered = False
+        for channel in list(self._channels):
+            if channel._kept:
+                delivered = channel.deliver() or delivered
+        return delivered
+
+    def on_poll_start(self) -> None:
+        """Deliver what there is room for now, and ask for more; look for wake-ups, too."""
+        if self._loop is None and self._waits_in is not self.poller:
+            self._waits_in = self.poller
+            self.poller.register(self._woken, self.eventflags)
+        if self._loop is not None:
+            self._deliver_kept()
+        for channel in self._channels:
+            if not channel.active_queues:
+                pass  # one that only sends, or listens
+            elif channel._kept or not channel.qos.can_consume():
+                channel.qos.is_full = True
+                if channel.qos.can_consume():
+                    self.wake()  # something was acknowledged in between
+            elif not (channel._in_poll or channel._returning):
+                self._take(channel)
+            if channel.active_fanout_queues and not channel._in_listen:
+                self._register_LISTEN(channel)
+
+    def _take(self, channel: Any) -> None:
+        connection = getattr(channel.__dict__.get("client"), "connection", None)
+        if connection is not None and channel._brpop_sent_at:
+            # While there was no room, nothing was asked and a cut went unnoticed.
+            silent = time.monotonic() - channel._brpop_sent_at
+            if silent > channel.health_check_interval:
+                connection.disconnect()
+        self._register_BRPOP(channel)
+
+    def handle_event(self, fileno: int, event: int) -> Any:
+        """Kombu's, and the wake-up."""
+        if fileno == self._woken:
+            return self._on_wake()
+        return super().handle_event(fileno, event)
+
+    def on_readable(self, fileno: int) -> Any:
+        """Read what has come; where no take is under way, that is no answer."""
+        channel, kind = self._fd_to_chan.get(fileno, (None, None))
+        if kind == "BRPOP" and not channel._in_poll:
+            return channel.hear()
+        return channel.handlers[kind]() if channel is not None else None
+
+    def maybe_restore_messages(self) -> None:
+        """Return what plain workers left behind; they wait for an hour, so this can wait too."""
+        if time.monotonic() - self._restored_at >= _RESTORE_EVERY_S:
+            self._restored_at = time.monotonic()
+            super().maybe_restore_messages()
+
+    def close(self) -> None:
+        """Kombu's, and the pipe."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._woken)
+        super().close()
+        # Nobody may write into a number that is another file's by then.
+        ends = self._woken, self._waker
+        self._woken = self._waker = -1
+        for end in ends:
+            with contextlib.suppress(OSError):
+                os.close(end)
+
+    def maybe_check_brpop_health(self) -> None:
+        """Have channels that have long heard nothing take once more."""
+        for channel in self._channels:
+            sent = channel._brpop_sent_at
+            if channel._waiting and time.monotonic() - sent >= channel.health_check_interval:
+                channel._wake()
+        super().maybe_check_brpop_health()
+        if self._loop is None:
+            # Celery's event loop has a timer for it.
+            self._check_subclients()
+
+    def _check_subclients(self) -> None:
+        every_s = min((channel.health_check_interval for channel in self._channels), default=None)
+        now = time.monotonic()
+        if every_s is not None and now - self._subclients_checked_at >= every_s:
+            self._subclients_checked_at = now
+            self.maybe_check_subclient_health()
