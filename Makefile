@@ -31,10 +31,10 @@ chaos: ## kill workers, Redis and connections, and account for every task; about
 	@$(PYTHON) tools/setup.py dev
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
-# Beside other queues; or LEVERS=1, WORKERS=1: of ours alone.
-BENCH := $(if $(LEVERS),bench.levers,$(if $(WORKERS),bench.workers,bench --made))
+# Beside other queues; or WORKERS=1: of ours alone.
+BENCH := $(if $(WORKERS),bench.workers,bench --made)
 
-bench: ## measure speed beside other queues; 90 minutes, or five: make bench QUICK=1; or LEVERS=1, WORKERS=1
+bench: ## measure speed beside other queues; 90 minutes, or five: make bench QUICK=1; or WORKERS=1
 	@$(PYTHON) tools/setup.py dev
 	@$(BIN)/python -m $(BENCH) $(if $(filter-out 0,$(QUICK)),--scale quick) $(BENCH_ARGS)
 

@@ -2,13 +2,14 @@
 
 import functools
 import multiprocessing
+import sys
 import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
-from bench import variants  # before redis-py
 from bench.job import ran
+from producer import sending
 from shared import publishing
 from shared.app import app
 from shared.broker.connections import store
@@ -23,8 +24,6 @@ KINDS = {
     "greenlets": (PoolKind.GEVENT, 100),
     "maps": (PoolKind.PREFORK, 2),
 }
-
-variants.switch(app)
 
 
 @app.task(ignore_result=True)
@@ -45,19 +44,13 @@ def echo(number: int) -> int:
     return number
 
 
-start = variants.start
-
-
 def enqueue(count: int) -> None:
     for _ in range(count):
         noop.apply_async(queue=PoolKind.THREADS.value)
 
 
 def enqueue_bulk(count: int) -> None:
-    if variants.NAME == "kombus-batch":
-        _enqueue_with_kombu(count)
-    else:
-        _send(noop.name, (), count, PoolKind.THREADS.value)
+    _send(noop.name, (), count, PoolKind.THREADS.value)
 
 
 def fill(task: str, args: tuple[Any, ...], count: int) -> None:
@@ -70,16 +63,9 @@ def fill(task: str, args: tuple[Any, ...], count: int) -> None:
 def _send(task: str, args: tuple[Any, ...], count: int, to: str) -> None:
     """As ``producer send --count`` does it."""
     template = publishing.Template(task, PoolKind.THREADS.value, ignore_result=True)
-    at_once = variants.PUSHED_AT_ONCE
-    for start in range(0, count, at_once):
-        ids = [str(uuid.uuid4()) for _ in range(min(at_once, count - start))]
+    for start in range(0, count, sending.BATCH):
+        ids = [publishing.new_id() for _ in range(min(sending.BATCH, count - start))]
         publishing.push(to, [template.render(task_id, args, {}) for task_id in ids])
-
-
-def _enqueue_with_kombu(count: int) -> None:
-    with app.producer_pool.acquire(block=True) as producer, producer.batch(max_size=500):
-        for _ in range(count):
-            noop.apply_async(producer=producer, queue=PoolKind.THREADS.value)
 
 
 @functools.lru_cache(maxsize=1)
@@ -125,19 +111,16 @@ def maps(items: int, ways: dict[str, int | None]) -> dict[str, float]:
 def left() -> int:
     client = store()
     taken = sum(client.hlen(key) for key in client.scan_iter("taken:*"))
-    # Where kombu's own transport notes what it has taken.
-    taken += client.hlen("unacked")
     return client.llen(PoolKind.THREADS.value) + taken
 
 
 def worker(form: str) -> list[list[str]]:
     kind, size = KINDS[form]
-    command = [*variants.celery_command(), "-A", __name__, "worker"]
+    command = [sys.executable, "-m", "celery", "-A", __name__, "worker"]
     # One queue for the forms of all systems: what is compared is the worker.
     queue = kind if form == "maps" else PoolKind.THREADS
     command += ["--pool", kind.value, "--concurrency", str(size)]
     command += ["--queues", queue.value, "--without-mingle"]
     # A name of its own: there may be several.
     command += ["--hostname", f"{kind.value}-{uuid.uuid4().hex[:8]}@%h"]
-    command += variants.OPTIONS.get(variants.NAME, [])
     return [command]

@@ -98,29 +98,6 @@ def test_what_it_does_not_know_is_wrong_usage(argument, value, said):
     assert said in done.stderr
 
 
-def test_a_lever_is_measured_with_and_without_it(tmp_path):
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "bench.levers", "--scale", "tiny", "--only", "take-singly"),
-            *("--out", str(tmp_path)),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    samples = json.loads((tmp_path / "levers.json").read_text(encoding="utf-8"))["samples"]
-    assert {
-        sample["system"].rpartition(", ")[2]
-        for sample in samples
-        if sample["measure"] == "drain_threads"
-    } == {"with", "without"}
-    assert "| drain, 10 threads, tasks/s |" in (tmp_path / "levers.md").read_text(encoding="utf-8")
-
-
 def test_two_workers_share_a_queue_and_the_limit_is_named(tmp_path):
     done = subprocess.run(
         [

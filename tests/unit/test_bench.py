@@ -195,10 +195,10 @@ def test_a_report_of_another_checkout_is_read_back(tmp_path):
     "text", ["# Speed", "{}", "[]", "1", '{"samples": [{}]}', '{"samples": []}']
 )
 def test_what_is_no_report_is_told(text, tmp_path):
-    path = tmp_path / "levers.json"
+    path = tmp_path / "other.json"
     path.write_text(text)
 
-    with pytest.raises(reports.NoReport, match=r"levers\.json is no bench\.json"):
+    with pytest.raises(reports.NoReport, match=r"other\.json is no bench\.json"):
         reports.read(path)
 
 
