@@ -12,6 +12,7 @@ from shared.app import app, configuration
 from shared.broker import connections
 from shared.calls import inbox
 from shared.settings import Settings
+from tests.support import unavailable
 
 for name in Settings.model_fields:
     os.environ.pop(name.upper(), None)
@@ -19,13 +20,6 @@ for name in Settings.model_fields:
 
 # Started in the background of a shell, all of this would ignore the Ctrl-C that tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def unavailable(reason):
-    """Skip on a laptop, fail where everything has to be there."""
-    if os.environ.get("CI") or os.environ.get("REQUIRE_DOCKER"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def forget_settings():

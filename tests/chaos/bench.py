@@ -5,24 +5,19 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 import uuid
 from collections import Counter
-from pathlib import Path
 
 import psutil
 import redis
 from celery import Celery
 
 from tests.chaos.network import Network
-from tests.handles.redis_only import free_port, server_binary
+from tests.support import ROOT, RedisServer, leased
 
-ROOT = Path(__file__).resolve().parents[2]
 MARK = "DAY_SIX_CHAOS"
 QUEUE = "chaos"
 
@@ -31,22 +26,18 @@ class Bench:
     """One Redis and its workers; everything ends with it."""
 
     def __init__(self, *, plain=False, persistent=False, network=False, lease_s=5.0, seed=1):
-        self.plain, self.lease_s = plain, lease_s
+        self.plain, self.lease_s = plain, leased(lease_s)
         self.random = random.Random(seed)
         self.mark = uuid.uuid4().hex
-        self.folder = Path(tempfile.mkdtemp(prefix="day-six-chaos-"))
-        self.port = free_port()
+        self.server = RedisServer(persistent=persistent)
+        self.folder, self.port = self.server.folder, self.server.port
         self.url = f"redis://127.0.0.1:{self.port}"
         self.network = Network(self.port) if network else None
-        self.config = f'bind 127.0.0.1\nport {self.port}\nsave ""\ndir "{self.folder}"\n' + (
-            "appendonly yes\nappendfsync always\n" if persistent else "appendonly no\n"
-        )
-        self.client = redis.Redis.from_url(f"{self.url}/0")
+        self.client = self.server.client
         self.notes = redis.Redis.from_url(f"{self.url}/1")
-        self.server = None
+        self.start_redis, self.kill_redis = self.server.start, self.server.kill
         self.workers = []
         self.sent = 0
-        self.start_redis()
 
     def __enter__(self):
         return self
@@ -56,31 +47,7 @@ class Bench:
             self.kill(worker)
         if self.network:
             self.network.close()
-        self.server.kill()
-        self.server.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def start_redis(self):
-        self.server = subprocess.Popen(
-            [server_binary(), "-"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self.server.stdin.write(self.config.encode())
-        self.server.stdin.close()
-
-        def answers():
-            with contextlib.suppress(redis.ConnectionError, redis.BusyLoadingError):
-                return self.client.ping()
-            return False
-
-        wait_until(answers, 20, "Redis")
-
-    def kill_redis(self):
-        self.server.kill()
-        self.server.wait()
+        self.server.close()
 
     def worker(self, pool, concurrency=4):
         """Start a worker."""
@@ -222,13 +189,6 @@ def message(task, args, eta=None):
             },
         }
     )
-
-
-def wait_until(true, within_s, what):
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline, f"{what} took more than {within_s} s"
-        time.sleep(0.02)
 
 
 def stop(process, number=signal.SIGSTOP):

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from tests.chaos.bench import QUEUE, Bench, stop, wait_until
+from tests.chaos.bench import QUEUE, Bench, stop
+from tests.support import wait_until
 
 CONCURRENCY = 4
 

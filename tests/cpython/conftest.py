@@ -6,7 +6,8 @@ import pytest
 
 from producer.stack import Stack, StackFailed
 from shared import settings
-from tests.conftest import forget_settings, unavailable
+from tests.conftest import forget_settings
+from tests.support import unavailable
 
 MODULES = "test,tests.cpython,builtins,operator,sys,time"
 

@@ -15,6 +15,7 @@ from shared.multiprocessing.connection import Pipe, wait
 from shared.multiprocessing.queues import Queue
 from tests.handles.processes import fork, join, spawn, start
 from tests.handles.redis_only import redis_only, short_leases
+from tests.support import leased, patient
 
 pytestmark = pytest.mark.usefixtures("redis_only")
 __all__ = ["redis_only", "short_leases"]
@@ -61,7 +62,7 @@ def test_what_was_sent_is_read_before_the_end(context):
         got.extend(iter(reader.recv, "never sent"))
 
     assert got == list(range(50))
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < patient(3)
 
 
 def test_an_end_is_open_while_its_forked_copy_is():
@@ -88,10 +89,10 @@ def wait_for_a_kill(connection):
 
 def test_the_end_of_a_killed_process_is_closed_within_the_lease(short_leases):
     reader, writer = Pipe(duplex=False)
-    process = start(spawn, wait_for_a_kill, writer)
+    process = start(fork, wait_for_a_kill, writer)
     writer.close()
     reader.recv()
-    time.sleep(2)  # longer than the lease: it is renewed
+    time.sleep(leased(2))  # longer than the lease: it is renewed
     nothing = reader.poll()
     process.kill()
     process.join()
@@ -101,7 +102,7 @@ def test_the_end_of_a_killed_process_is_closed_within_the_lease(short_leases):
         reader.recv()
 
     assert not nothing
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < leased(4)
 
 
 def test_one_way_is_one_way():
@@ -142,7 +143,7 @@ def test_a_waiting_receiver_hears_of_the_close():
     with pytest.raises(EOFError):
         ours.recv()
 
-    assert time.monotonic() - began < 0.9  # told, not found out at the next look
+    assert time.monotonic() - began < patient(0.9)  # told, not found out at the next look
 
 
 def test_bytes():
@@ -244,7 +245,7 @@ def test_an_end_travels_through_a_queue_and_stays_open_on_the_way(short_leases):
     del theirs
     ours.send("before it arrived")
 
-    time.sleep(1.5)  # longer than a hold's lease, shorter than a handle's
+    time.sleep(leased(1.5))  # longer than a hold's lease, shorter than a handle's
     arrived = q.get()
     arrived.send("hello")
 

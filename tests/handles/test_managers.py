@@ -19,7 +19,8 @@ from shared.multiprocessing import managers
 from shared.multiprocessing.managers import Manager
 from shared.multiprocessing.queues import Queue
 from tests.handles.processes import fork, join, spawn, start
-from tests.handles.redis_only import eventually, redis_only, short_leases
+from tests.handles.redis_only import redis_only, short_leases
+from tests.support import leased, wait_until
 
 pytestmark = pytest.mark.usefixtures("redis_only")
 __all__ = ["redis_only", "short_leases"]
@@ -366,7 +367,7 @@ def test_a_handle_in_a_dict_survives_the_loss_of_the_local_one(short_leases):
         d["list"] = manager.list([1, 2])
         d["deeper"] = manager.list([manager.dict(q=filled_queue())])
 
-        time.sleep(5)
+        time.sleep(leased(5))
 
         assert d["list"][:] == [1, 2]
         assert d["deeper"][0]["q"].get_nowait() == "x"
@@ -384,7 +385,7 @@ def test_a_handle_that_was_replaced_in_a_dict_disappears(short_leases):
         name = d["a"]._name
         d["a"] = None
 
-        gone = eventually(lambda: not short_leases.client.keys(f"{name}*"), 6)
+        gone = wait_until(lambda: not short_leases.client.keys(f"{name}*"), leased(6))
 
         assert gone
         assert not short_leases.client.exists(f"{d._name}:refs")
@@ -421,7 +422,7 @@ def test_an_empty_list_stays_while_it_is_used_and_says_when_it_is_gone(short_lea
     manager = Manager()
     values = manager.list()
 
-    time.sleep(3)
+    time.sleep(leased(3))
     values.append(1)
     manager.shutdown()
 

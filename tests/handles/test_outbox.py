@@ -9,7 +9,8 @@ import redis
 from shared.broker import messages, ownership
 from shared.broker.connections import store
 from shared.calls import outbox
-from tests.handles.redis_only import eventually, redis_only
+from tests.handles.redis_only import redis_only
+from tests.support import patient, wait_until
 
 pytestmark = pytest.mark.usefixtures("redis_only")
 __all__ = ["redis_only"]
@@ -79,7 +80,7 @@ def test_outcomes_that_come_while_one_is_sent_go_together(owner, stream, monkeyp
     def slowly(client, answers):
         sent.append(len(answers))
         sending.set()
-        assert go_on.wait(10)
+        assert go_on.wait(patient(10))
         send(client, answers)
 
     monkeypatch.setattr(outbox, "send", slowly)
@@ -87,7 +88,7 @@ def test_outcomes_that_come_while_one_is_sent_go_together(owner, stream, monkeyp
     answers = [outcome(stream, take(owner, number), str(number)) for number in numbers]
     first = threading.Thread(target=box.put, args=(answers[0],))
     first.start()
-    assert sending.wait(10)
+    assert sending.wait(patient(10))
 
     for answer in answers[1:]:
         box.put(answer)
@@ -141,5 +142,5 @@ def test_outcomes_outlive_whoever_was_sending_them(owner, stream, monkeypatch, e
         with pytest.raises(KeyboardInterrupt):
             box.put(waiting)
 
-    assert eventually(lambda: answered(stream) == ["one"])
+    wait_until(lambda: answered(stream) == ["one"])
     assert not store().exists(owner.key)

@@ -17,7 +17,8 @@ from shared.multiprocessing import items, queues
 from shared.multiprocessing.queues import JoinableQueue, Queue, SimpleQueue
 from shared.multiprocessing.synchronize import Event
 from tests.handles.processes import fork, join, spawn, start
-from tests.handles.redis_only import eventually, redis_only, short_leases
+from tests.handles.redis_only import redis_only, short_leases
+from tests.support import leased, patient, wait_until
 
 pytestmark = pytest.mark.usefixtures("redis_only")
 __all__ = ["redis_only", "short_leases"]
@@ -99,8 +100,8 @@ def test_timeouts_are_as_long_as_asked_for(timeout):
         full.put(2, timeout=timeout)
     waited_full = time.monotonic() - began
 
-    assert max(0, timeout) <= waited < max(0, timeout) + 1
-    assert max(0, timeout) <= waited_full < max(0, timeout) + 1
+    assert max(0, timeout) <= waited < max(0, timeout) + patient(1)
+    assert max(0, timeout) <= waited_full < max(0, timeout) + patient(1)
     assert full.qsize() == 1
     assert full.get() == 1
     assert full.empty()
@@ -139,7 +140,7 @@ def test_waiting_does_not_poll(redis_only):
     time.sleep(1.5)
     after = redis_only.requests()
     q.put(None)
-    waiter.join(5)
+    waiter.join(patient(5))
 
     assert after - before < 10
 
@@ -159,7 +160,7 @@ def test_getters_are_served_in_the_order_of_waiting():
         q.put(item)
         time.sleep(0.05)
     for thread in threads:
-        thread.join(5)
+        thread.join(patient(5))
 
     assert served == [(n, n) for n in range(5)]
 
@@ -173,9 +174,9 @@ def test_blocked_putters_come_in_by_the_order_of_waiting():
         threads[-1].start()
         time.sleep(0.1)
 
-    got = [q.get(timeout=5) for _ in range(6)]
+    got = [q.get(timeout=patient(5)) for _ in range(6)]
     for thread in threads:
-        thread.join(5)
+        thread.join(patient(5))
 
     assert got == ["first", 0, 1, 2, 3, 4]
 
@@ -189,9 +190,9 @@ def test_room_lets_a_blocked_put_go_on_at_once():
 
     q.get()
     freed = time.monotonic()
-    thread.join(5)
+    thread.join(patient(5))
 
-    assert done[0] - freed < 0.5
+    assert done[0] - freed < patient(0.5)
 
 
 def produce(q, producer, count, seed):
@@ -228,7 +229,7 @@ def test_nothing_is_lost_doubled_or_out_of_order(size, seed):
     for _ in consumers:
         q.put(None)
     join(*consumers)
-    got = [out.get(timeout=5) for _ in range(450)]
+    got = [out.get(timeout=patient(5)) for _ in range(450)]
 
     assert out.empty()
     assert q.empty()
@@ -254,7 +255,7 @@ def test_a_killed_consumer_loses_no_more_than_it_had_in_hand(size):
         consumers[victim].join()
         consumers[victim] = start(fork, consume, q, out, kills)
         kills += 1
-    eventually(q.empty)
+    wait_until(q.empty)
     for _ in consumers:
         q.put(None)
     join(*consumers)
@@ -271,14 +272,14 @@ def test_a_killed_putter_blocks_nobody():
     q = Queue(1)
     q.put("old")
     victim = start(fork, q.put, "of the victim")
-    assert eventually(lambda: len_of(q, ":pending"))
+    wait_until(lambda: len_of(q, ":pending"))
     os.kill(victim.pid, signal.SIGKILL)
     victim.join()
 
     other = threading.Thread(target=q.put, args=("new",))
     other.start()
-    got = [q.get(timeout=5), q.get(timeout=5), q.get(timeout=5)]
-    other.join(5)
+    got = [q.get(timeout=patient(5)), q.get(timeout=patient(5)), q.get(timeout=patient(5))]
+    other.join(patient(5))
 
     assert got == ["old", "of the victim", "new"]
 
@@ -317,7 +318,7 @@ def test_a_get_survives_that_its_connection_is_cut(redis_only):
             if client["cmd"] == "blmove":
                 redis_only.client.client_kill(client["addr"])
         q.put(number)
-    thread.join(60)
+    thread.join(patient(60))
 
     assert got == list(range(200))
 
@@ -376,7 +377,7 @@ def test_join_waits_for_every_task_done():
     join(*workers)
 
     assert left == 0
-    assert time.monotonic() - done < 5
+    assert time.monotonic() - done < patient(5)
     with pytest.raises(ValueError, match="too many times"):
         q.task_done()
 
@@ -402,10 +403,10 @@ def test_what_nobody_uses_disappears_and_what_is_used_stays(short_leases):
     client, name = short_leases.client, unused._name
     del unused
 
-    time.sleep(1)
+    time.sleep(leased(1))
     assert client.exists(f"{name}:items")
-    assert eventually(lambda: not client.keys(f"{name}*"), 5)
-    time.sleep(3)
+    wait_until(lambda: not client.keys(f"{name}*"), leased(5))
+    time.sleep(leased(3))
 
     assert used.get_nowait() == "x"
 
@@ -418,12 +419,12 @@ def test_a_queue_in_a_queue_stays_while_the_outer_one_does(short_leases):
     names = [inner._name, innermost._name]
     del inner, innermost
 
-    time.sleep(5)
+    time.sleep(leased(5))
     arrived = outer.get().get()
 
     assert arrived.get_nowait() == "deep"
     del arrived
-    assert eventually(lambda: not any(short_leases.client.keys(f"{n}*") for n in names), 6)
+    wait_until(lambda: not any(short_leases.client.keys(f"{n}*") for n in names), leased(6))
 
 
 def test_a_queue_that_was_taken_out_is_not_kept_by_the_outer_one(short_leases):
@@ -435,28 +436,28 @@ def test_a_queue_that_was_taken_out_is_not_kept_by_the_outer_one(short_leases):
     outer.get()
 
     assert short_leases.client.hlen(f"{outer._name}:refs") == 0
-    assert eventually(lambda: not short_leases.client.keys(f"{name}*"), 5)
+    wait_until(lambda: not short_leases.client.keys(f"{name}*"), leased(5))
 
 
 def test_a_queue_of_a_killed_process_disappears(short_leases):
     names = Queue()
 
     process = start(fork, make_and_wait, names)
-    name = names.get(timeout=5)
-    time.sleep(3)
+    name = names.get(timeout=patient(5))
+    time.sleep(leased(3))
     held = bool(short_leases.client.keys(f"{name}*"))
     process.kill()
     process.join()
 
     assert held
-    assert eventually(lambda: not short_leases.client.keys(f"{name}*"), 5)
+    wait_until(lambda: not short_leases.client.keys(f"{name}*"), leased(5))
 
 
 def make_and_wait(names):
     q = Queue()
     q.put(1)
     names.put(q._name)
-    Event().wait(60)
+    Event().wait(patient(60))
 
 
 def test_renewal_follows_a_cycle_once(redis_only):

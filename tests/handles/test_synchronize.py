@@ -25,7 +25,8 @@ from shared.multiprocessing.synchronize import (
     Semaphore,
 )
 from tests.handles.processes import fork, join, spawn, start
-from tests.handles.redis_only import eventually, redis_only, short_leases, with_environment
+from tests.handles.redis_only import redis_only, short_leases, with_environment
+from tests.support import leased, patient, wait_until
 
 pytestmark = pytest.mark.usefixtures("redis_only")
 __all__ = ["redis_only", "short_leases"]
@@ -54,10 +55,10 @@ def report_numbers(lock, out, turns, begin):
 def test_a_thousand_hand_overs_among_twenty_waiters():
     lock, out, begin = Lock(), Queue(), Event()
     processes = [start(fork, report_numbers, lock, out, 50, begin) for _ in range(20)]
-    assert eventually(lambda: waiting(begin, 20))
+    wait_until(lambda: waiting(begin, 20))
 
     begin.set()
-    events = sorted(event for _ in processes for event in out.get(timeout=60))
+    events = sorted(event for _ in processes for event in out.get(timeout=patient(60)))
     join(*processes)
 
     entered = [number for _, number in events[::2]]
@@ -124,7 +125,7 @@ def test_never_two_holders_though_some_are_killed(short_leases):
 
     assert len(turns) > 20
     assert [alone for _, alone in turns if not alone] == []
-    assert lock.acquire(timeout=5)
+    assert lock.acquire(timeout=patient(5))
     assert lock.fencing_number > max(number for number, _ in turns)
     lock.release()
 
@@ -154,19 +155,19 @@ def test_a_killed_holder_frees_the_lock_within_its_lease(short_leases, kind):
     lock, holding = kind(), Event()
     holder = start(fork, hold, lock, holding)
     holding.wait()
-    time.sleep(2.5)  # longer than the lease: it is renewed
+    time.sleep(leased(2.5))  # longer than the lease: it is renewed
     kept = not lock.acquire(False)
     holder.kill()
     holder.join()
 
     began = time.monotonic()
-    acquired = lock.acquire(timeout=10)
+    acquired = lock.acquire(timeout=patient(10))
     took = time.monotonic() - began
     lock.release()
 
     assert kept
     assert acquired
-    assert took < 3
+    assert took < leased(3)
 
 
 def hold_and_tell(lock, out):
@@ -187,17 +188,17 @@ def test_a_holder_that_was_paused_too_long_learns_that_it_lost_the_lock(
 ):
     lock, out = Lock(), Queue()
     holder = start(fork, hold_and_tell, lock, out)
-    number = out.get(timeout=5)
+    number = out.get(timeout=patient(5))
     os.kill(holder.pid, signal.SIGSTOP)
     if taken_meanwhile:
-        assert lock.acquire(timeout=5)
+        assert lock.acquire(timeout=patient(5))
         later = lock.fencing_number
     else:
-        time.sleep(2)
+        time.sleep(leased(2))
         later = number + 1
     os.kill(holder.pid, signal.SIGCONT)
 
-    told = out.get(timeout=5)
+    told = out.get(timeout=patient(5))
     join(holder)
 
     assert told == "LockLost"
@@ -210,14 +211,14 @@ def test_a_lock_whose_waiter_was_killed_goes_to_the_next():
     lock = Lock()
     lock.acquire()
     victims = [start(fork, lock.acquire) for _ in range(3)]
-    assert eventually(lambda: waiting(lock, 3))
+    wait_until(lambda: waiting(lock, 3))
     for victim in victims:
         victim.kill()
         victim.join()
     got = []
-    thread = threading.Thread(target=lambda: got.append(lock.acquire(timeout=20)))
+    thread = threading.Thread(target=lambda: got.append(lock.acquire(timeout=patient(20))))
     thread.start()
-    assert eventually(lambda: waiting(lock, 4))
+    wait_until(lambda: waiting(lock, 4))
 
     began = time.monotonic()
     lock.release()
@@ -227,7 +228,7 @@ def test_a_lock_whose_waiter_was_killed_goes_to_the_next():
 
     print(f"past three killed waiters in {took:.2f} s")
     assert got == [True]
-    assert took < 8
+    assert took < patient(8)
 
 
 def test_waiters_are_served_in_the_order_of_waiting():
@@ -242,10 +243,10 @@ def test_waiters_are_served_in_the_order_of_waiting():
     for number in range(6):
         threads.append(threading.Thread(target=take, args=(number,)))
         threads[-1].start()
-        assert eventually(lambda: waiting(lock, number + 1))  # noqa: B023 - called at once
+        wait_until(lambda: waiting(lock, number + 1))  # noqa: B023 - called at once
     lock.release()
     for thread in threads:
-        thread.join(5)
+        thread.join(patient(5))
 
     assert served == list(range(6))
 
@@ -272,7 +273,7 @@ def test_a_lock_works_as_a_signal_between_two():
 
     for _ in range(20):
         ping.release()
-        assert pong.acquire(timeout=5)
+        assert pong.acquire(timeout=patient(5))
     join(other)
 
     assert other.exitcode == 0
@@ -293,7 +294,7 @@ def test_a_timeout_is_as_long_as_asked_for():
         acquired = lock.acquire(timeout=timeout)
         took = time.monotonic() - began
         assert not acquired
-        assert max(0, timeout) <= took < max(0, timeout) + 1
+        assert max(0, timeout) <= took < max(0, timeout) + patient(1)
     lock.release()
 
 
@@ -302,13 +303,13 @@ def test_waiting_for_a_lock_does_not_poll(redis_only):
     lock.acquire()
     waiter = threading.Thread(target=lambda: lock.acquire() and lock.release())
     waiter.start()
-    assert eventually(lambda: waiting(lock, 1))
+    wait_until(lambda: waiting(lock, 1))
 
     before = redis_only.requests()
     time.sleep(2)
     after = redis_only.requests()
     lock.release()
-    waiter.join(5)
+    waiter.join(patient(5))
 
     assert after - before < 10  # a look a second, and the leases
 
@@ -424,13 +425,13 @@ def test_a_bounded_semaphore_refuses_one_too_many():
 def test_a_permit_handed_to_a_killed_waiter_goes_on():
     semaphore = Semaphore(0)
     victim = start(fork, semaphore.acquire)
-    assert eventually(lambda: waiting(semaphore, 1))
+    wait_until(lambda: waiting(semaphore, 1))
     victim.kill()
     victim.join()
 
     semaphore.release()
 
-    assert semaphore.acquire(timeout=10)
+    assert semaphore.acquire(timeout=patient(10))
     assert semaphore.get_value() == 0
 
 
@@ -446,17 +447,17 @@ def wait_and_tell(condition, out, timeout=None):
 def test_notify_wakes_as_many_as_asked_for():
     condition, out = Condition(), Queue()
     processes = [start(fork, wait_and_tell, condition, out) for _ in range(4)]
-    assert [out.get(timeout=10) for _ in range(4)] == ["waiting"] * 4
-    assert eventually(lambda: condition._waiters() == 4)
+    assert [out.get(timeout=patient(10)) for _ in range(4)] == ["waiting"] * 4
+    wait_until(lambda: condition._waiters() == 4)
 
     with condition:
         condition.notify(3)
-    first = [out.get(timeout=5) for _ in range(3)]
+    first = [out.get(timeout=patient(5)) for _ in range(3)]
     time.sleep(0.3)
     none_more = out.empty()
     with condition:
         condition.notify_all()
-    last = out.get(timeout=5)
+    last = out.get(timeout=patient(5))
     join(*processes)
 
     assert first == [True] * 3
@@ -467,18 +468,18 @@ def test_notify_wakes_as_many_as_asked_for():
 def test_a_killed_waiter_does_not_swallow_the_notification():
     condition, out = Condition(Lock()), Queue()
     victim = start(fork, wait_and_tell, condition, out)
-    out.get(timeout=5)
-    assert eventually(lambda: condition._waiters() == 1)
+    out.get(timeout=patient(5))
+    wait_until(lambda: condition._waiters() == 1)
     survivor = start(fork, wait_and_tell, condition, out)
-    out.get(timeout=5)
-    assert eventually(lambda: condition._waiters() == 2)
+    out.get(timeout=patient(5))
+    wait_until(lambda: condition._waiters() == 2)
     victim.kill()
     victim.join()
 
     with condition:
         condition.notify()
 
-    assert out.get(timeout=10) is True
+    assert out.get(timeout=patient(10)) is True
     join(survivor)
 
 
@@ -526,7 +527,7 @@ def test_wait_for_waits_for_its_predicate():
     thread = threading.Thread(target=work)
     thread.start()
     with condition:
-        done = condition.wait_for(lambda: len(state) == 3, timeout=10)
+        done = condition.wait_for(lambda: len(state) == 3, timeout=patient(10))
         late = condition.wait_for(lambda: len(state) == 4, timeout=0.2)
     thread.join()
 
@@ -540,10 +541,10 @@ def test_wait_for_waits_for_its_predicate():
 def test_an_event_wakes_all_and_lets_later_ones_through():
     event, out = Event(), Queue()
     processes = [start(context, tell_event, event, out) for context in (fork, fork, spawn)]
-    assert eventually(lambda: waiting(event, 3))
+    wait_until(lambda: waiting(event, 3))
 
     event.set()
-    woken = [out.get(timeout=5) for _ in processes]
+    woken = [out.get(timeout=patient(5)) for _ in processes]
     join(*processes)
 
     assert woken == [True] * 3
@@ -555,7 +556,7 @@ def test_an_event_wakes_all_and_lets_later_ones_through():
 
 
 def tell_event(event, out):
-    out.put(event.wait(10))
+    out.put(event.wait(patient(10)))
 
 
 # Barriers.
@@ -588,7 +589,7 @@ def test_the_action_runs_once_before_anybody_passes():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(patient(5))
 
     assert seen == [1, 1]
 
@@ -606,7 +607,7 @@ def test_a_failing_action_breaks_the_barrier():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(patient(5))
 
     assert set(errors) == {ZeroDivisionError, threading.BrokenBarrierError}
     assert barrier.broken
@@ -627,7 +628,7 @@ def test_a_late_one_breaks_the_barrier_for_all():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(patient(5))
 
     assert sorted(errors, key=str) == [0.3, None]
     with pytest.raises(threading.BrokenBarrierError):
@@ -645,9 +646,9 @@ def test_reset_sends_the_waiting_away_and_starts_anew():
 
     thread = threading.Thread(target=enter)
     thread.start()
-    assert eventually(lambda: barrier.n_waiting == 1)
+    wait_until(lambda: barrier.n_waiting == 1)
     barrier.reset()
-    thread.join(5)
+    thread.join(patient(5))
 
     assert len(errors) == 1
     assert not barrier.broken
@@ -657,7 +658,7 @@ def test_reset_sends_the_waiting_away_and_starts_anew():
 def test_a_killed_waiter_counts_no_more():
     barrier, out = Barrier(2), Queue()
     victim = start(fork, barrier.wait)
-    assert eventually(lambda: barrier.n_waiting == 1)
+    wait_until(lambda: barrier.n_waiting == 1)
     victim.kill()
     victim.join()
     time.sleep(3.2)  # its seat
@@ -686,7 +687,7 @@ def test_nothing_is_left_of_what_nobody_uses(short_leases, make):
         handle.release()
     del handle
 
-    assert eventually(lambda: not short_leases.client.keys(f"{name}*"), 8)
+    wait_until(lambda: not short_leases.client.keys(f"{name}*"), leased(8))
 
 
 def test_a_lock_that_is_held_stays_though_its_handle_is_gone(short_leases):
@@ -696,7 +697,7 @@ def test_a_lock_that_is_held_stays_though_its_handle_is_gone(short_leases):
     twin = codec.dumps(lock)
     del lock
 
-    time.sleep(4)
+    time.sleep(leased(4))
     lock = codec.loads(twin)
 
     assert lock._name == name
@@ -705,11 +706,11 @@ def test_a_lock_that_is_held_stays_though_its_handle_is_gone(short_leases):
 
 
 def test_a_lease_longer_than_the_handles_own_holds(redis_only):
-    before = with_environment({"HANDLE_LEASE_S": "1", "LOCK_LEASE_S": "5"})
+    before = with_environment({"HANDLE_LEASE_S": str(leased(1)), "LOCK_LEASE_S": str(leased(5))})
     try:
         lock = Lock()
         lock.acquire()
-        time.sleep(2.5)
+        time.sleep(leased(2.5))
         assert not lock.acquire(False)
         lock.release()
     finally:
@@ -757,7 +758,11 @@ print(got == list(range(100)), len(errors), time.monotonic() - began < 5)
 
 def test_greenlets_wait_without_stopping_each_other():
     done = subprocess.run(
-        [sys.executable, "-c", GREENLETS], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", GREENLETS],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=patient(60),
     )
 
     assert done.stdout.split() == ["True", "1", "True"], done.stderr

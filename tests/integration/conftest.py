@@ -5,7 +5,8 @@ import os
 import pytest
 
 from producer.stack import Stack, StackFailed
-from tests.conftest import forget_settings, unavailable
+from tests.conftest import forget_settings
+from tests.support import unavailable
 
 TASK_MODULES = "examples,tests.integration"
 

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from shared.pools import PoolKind
-from tests.chaos.bench import QUEUE, Bench, wait_until
+from tests.chaos.bench import QUEUE, Bench
+from tests.support import patient, wait_until
 
 
 def state_of(bench, task_id):
@@ -25,7 +26,7 @@ def cancel(bench, task_id):
         [sys.executable, "-m", "producer", "cancel", task_id],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=patient(30),
         check=False,
         env={**os.environ, "REDIS_URL": f"{bench.url}/0"},
     )

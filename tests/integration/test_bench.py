@@ -3,15 +3,12 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from bench import environments, growth, limits, maps
 from bench.measures import MEASURES, TINY
-from tests.conftest import unavailable
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT, patient, unavailable
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +27,7 @@ def report(tmp_path_factory):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=patient(180),
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -90,7 +87,7 @@ def test_what_it_does_not_know_is_wrong_usage(argument, value, said):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         check=False,
     )
 
@@ -107,7 +104,7 @@ def test_two_workers_share_a_queue_and_the_limit_is_named(tmp_path):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patient(120),
         check=False,
     )
 

@@ -9,8 +9,9 @@ import pytest
 
 from shared.broker import deadletters, keys
 from shared.broker.connections import store
-from tests.chaos.bench import message, wait_until
+from tests.chaos.bench import message
 from tests.integration.test_producer import producer
+from tests.support import wait_until
 
 
 @pytest.fixture(autouse=True)

@@ -15,10 +15,10 @@ from shared.calls import inbox, outbox
 from shared.multiprocessing import Pool
 from shared.pools import PoolKind
 from shared.settings import current
-from tests.chaos.bench import wait_until
 from tests.integration import functions as f
+from tests.support import patient, wait_until
 
-LONG_S = 60
+LONG_S = patient(60)
 CUTS = 5
 
 

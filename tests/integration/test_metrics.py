@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from producer import metrics
 from shared import publishing
 from shared.broker import keys, presence
-from tests.chaos.bench import Bench, wait_until
-from tests.handles.redis_only import free_port
+from tests.chaos.bench import Bench
+from tests.support import free_port, patient, wait_until
 
 
 def samples(text):
@@ -36,7 +36,7 @@ def exporter(stack):
     assert f"http://127.0.0.1:{port}/metrics" in process.stderr.readline()
     yield f"http://127.0.0.1:{port}/metrics"
     process.terminate()
-    process.wait(10)
+    process.wait(patient(10))
     process.stderr.close()
 
 
@@ -44,7 +44,7 @@ def test_queues_their_age_workers_and_dead_letters_are_told(stack, exporter):
     before = samples(metrics.text())
     workers = {worker.pool: worker.concurrency for worker in presence.workers()}
 
-    with urllib.request.urlopen(exporter, timeout=10) as response:
+    with urllib.request.urlopen(exporter, timeout=patient(10)) as response:
         assert response.headers["Content-Type"].startswith("text/plain")
         told = samples(response.read().decode())
 
@@ -88,11 +88,13 @@ def test_a_scrape_without_redis_says_so(stack):
     )
     try:
         process.stderr.readline()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as response:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/metrics", timeout=patient(30)
+        ) as response:
             assert samples(response.read().decode()) == {("day_six_up", None): 0}
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(patient(10))
         process.stderr.close()
 
 
@@ -102,7 +104,7 @@ def test_a_port_that_is_taken_is_one_line(stack, exporter):
         [sys.executable, "-m", "producer", "metrics", "--serve", port],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=patient(30),
         check=False,
     )
     assert done.returncode == 1

@@ -32,9 +32,9 @@ from shared.multiprocessing import Pool, chunks
 from shared.pools import PoolKind
 from shared.settings import current
 from tests.integration import functions as f
+from tests.support import ROOT, patient, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
-LONG_S = 20  # a deadline, not a duration
+LONG_S = patient(20)  # a deadline, not a duration
 STANDARD = "standard library"
 
 
@@ -71,15 +71,7 @@ def opening(kind):
         pool.join()
 
 
-def wait_until(true, seconds=LONG_S, what="it"):
-    deadline = time.monotonic() + seconds
-    while not (value := true()):
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
-        time.sleep(0.01)
-    return value
-
-
-def in_time(function, *args, seconds=LONG_S):
+def in_time(function, *args, seconds=20):
     """What the function returns or raises; a failure instead of a hang."""
     outcome = []
 
@@ -91,7 +83,7 @@ def in_time(function, *args, seconds=LONG_S):
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(seconds)
+    thread.join(patient(seconds))
     assert outcome, f"still waiting after {seconds} s"
     value, error = outcome[0]
     if error is not None:
@@ -701,7 +693,7 @@ def test_the_tutorials_twenty_tasks_take_four_rounds_of_a_second(kind):
         seconds = time.monotonic() - started
 
     # Four rounds of five, each a second of sleep; what is above is the way there and back.
-    assert 4.0 <= seconds < 5.0
+    assert 4.0 <= seconds < patient(5.0)
     assert [count for count, _ in collected] == list(range(20))
     assert {type(pair) for pair in collected} == {tuple}
     assert len({pid for _, pid in collected}) <= (8 if kind is PoolKind.PREFORK else 1)
@@ -886,7 +878,7 @@ def test_a_call_that_kills_its_process_is_told_within_fifteen_seconds_and_the_po
         seconds = time.monotonic() - started
         values = pool.map_async(f.double, range(20), 1).get(LONG_S)
 
-    assert seconds < 15
+    assert seconds < patient(15)
     assert values == [2 * number for number in range(20)]
 
 
@@ -1008,7 +1000,7 @@ def test_a_client_that_ends_with_an_open_pool_ends_at_once(client):
 
     assert process.returncode == 0, trouble
     assert trouble == ""
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < patient(10)
 
 
 @pytest.mark.parametrize("module", ["concurrent.futures", "shared.futures"])

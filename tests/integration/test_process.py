@@ -15,12 +15,13 @@ from shared import multiprocessing
 from shared.errors import NotAllowed, NotPortable
 from shared.pools import PoolKind
 from tests.integration import process_functions as functions
+from tests.support import patient
 
 ENDABLE = [PoolKind.PREFORK, PoolKind.GEVENT]
 
 
 def ended(process, seconds=20):
-    process.join(seconds)
+    process.join(patient(seconds))
     assert not process.is_alive(), f"{process} did not end within {seconds} s"
     return process.exitcode
 
@@ -123,7 +124,7 @@ def test_the_sentinel_becomes_readable_at_the_end(stack):
     process.start()
 
     early = wait([process.sentinel], timeout=0)
-    late = wait([process.sentinel], timeout=20)
+    late = wait([process.sentinel], timeout=patient(20))
 
     assert early == []
     assert late == [process.sentinel]
@@ -217,8 +218,8 @@ def test_an_endless_process_ends_with_its_parent(stack, tmp_path, daemon, then, 
     assert parent.stdout.readline() == "started\n"
     if signum is not None:
         parent.send_signal(signum)
-    parent.communicate(timeout=30)
-    deadline = time.monotonic() + 20
+    parent.communicate(timeout=patient(30))
+    deadline = time.monotonic() + patient(20)
 
     quiet_since, count = time.monotonic(), ticks(path)
     while time.monotonic() - quiet_since < 1.5:  # it ticks every 0.1 s
@@ -241,7 +242,7 @@ def test_output_can_be_prefixed_with_the_name(stack):
         env={**os.environ, "OUTPUT": "prefixed"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=patient(30),
         check=True,
     )
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT, patient
+
 SCRIPTS = Path("tests/integration/scripts")
 
 
@@ -21,7 +22,7 @@ def run(stack):
                 [*command, SCRIPTS / script, *words],
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=patient(60),
                 check=False,
                 cwd=ROOT,
                 # Unbuffered, local children would write into each other's lines.

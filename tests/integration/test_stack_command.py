@@ -19,13 +19,13 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.support import ROOT, patient, wait_until
+
 STACK = [sys.executable, "-m", "producer", "stack"]
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -52,13 +52,6 @@ def processes(mark):
     return found
 
 
-def wait_until(true, seconds=30, what="it"):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
-        time.sleep(0.1)
-
-
 def gone(environment):
     return lambda: (
         not processes(environment["DAY_SIX_TEST_MARK"]) and os.listdir(environment["TMPDIR"]) == []
@@ -73,7 +66,7 @@ def test_a_command_runs_with_the_stack_and_its_exit_status_comes_back(marked):
         env=marked,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         check=False,
     )
 
@@ -100,7 +93,7 @@ def test_a_proxy_or_a_redis_of_the_callers_own_does_not_get_in_between(marked, t
         env=environment,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=patient(90),
         check=False,
     )
 
@@ -127,7 +120,7 @@ def test_the_callers_environment_reaches_the_workers(marked, tmp_path):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         check=False,
     )
 
@@ -157,7 +150,7 @@ def test_another_terminal_can_use_it_and_flower_wants_the_login_that_is_printed(
             cwd="/",
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=patient(60),
             check=False,
         )
         modules, _, states = done.stdout.partition("\n")
@@ -171,7 +164,7 @@ def test_another_terminal_can_use_it_and_flower_wants_the_login_that_is_printed(
         assert status_of(url, f"{user}:{password}") == 200
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=40)
+        process.communicate(timeout=patient(40))
     wait_until(gone(marked), what="the end of every process and file")
 
 
@@ -180,7 +173,7 @@ def status_of(url, login=""):
     if login:
         request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=patient(10)) as response:
             return response.status
     except urllib.error.HTTPError as error:
         return error.code
@@ -192,7 +185,7 @@ def test_a_command_that_does_not_exist_is_told_and_ends_with_127(marked):
         env=marked,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         check=False,
     )
 
@@ -211,7 +204,7 @@ def test_a_port_that_is_taken_is_one_line_and_exit_1(marked):
             env=marked,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=patient(60),
             check=False,
         )
 
@@ -228,7 +221,7 @@ def test_a_worker_that_cannot_start_is_named_with_its_reason(marked, tmp_path):
         env={**marked, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         check=False,
     )
 
@@ -244,7 +237,7 @@ def test_a_wrong_setting_is_one_line_and_exit_2_before_anything_starts(marked):
         env={**marked, "PREFORK_CONCURRENCY": "-3"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         check=False,
     )
 
@@ -287,7 +280,7 @@ def test_nothing_is_left_however_it_ends(marked, signum, when, times):
     if times > 1:
         wait_until(lambda: "stopping" in process.stderr.readline(), what="the first signal")
         process.send_signal(signum)
-    process.communicate(timeout=40)
+    process.communicate(timeout=patient(40))
 
     wait_until(gone(marked), what="the end of every process and file")
     ended_well = {
@@ -320,7 +313,7 @@ def test_the_command_and_its_children_end_with_the_stack(marked, signum, status)
     assert process.stdout.readline() == "running\n"
 
     process.send_signal(signum)
-    process.wait(timeout=40)
+    process.wait(timeout=patient(40))
 
     assert process.returncode == status
     wait_until(gone(marked), what="the end of every process and file")
@@ -353,7 +346,7 @@ def on_a_terminal(marked):
 
 def read_until(terminal, words):
     shown = b""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patient(60)
     while words not in shown:
         ready, _, _ = select.select([terminal], [], [], max(0, deadline - time.monotonic()))
         assert ready, f"{words!r} is not in {shown!r}"
@@ -369,7 +362,7 @@ def test_on_a_terminal_it_stays_after_the_command_until_ctrl_c(marked, on_a_term
 
     terminal.write(b"\x03")
 
-    assert process.wait(timeout=40) == 7
+    assert process.wait(timeout=patient(40)) == 7
     wait_until(gone(marked), what="the end of every process and file")
 
 
@@ -379,7 +372,7 @@ def test_ctrl_c_while_the_command_runs_on_a_terminal_ends_both(marked, on_a_term
 
     terminal.write(b"\x03")
 
-    assert process.wait(timeout=40) == 130
+    assert process.wait(timeout=patient(40)) == 130
     wait_until(gone(marked), what="the end of every process and file")
 
 
@@ -395,7 +388,7 @@ def test_no_password_stands_in_the_arguments_of_any_process(marked):
         env=marked,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         check=False,
     )
 

@@ -6,20 +6,16 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 import uuid
-from pathlib import Path
 
 import pytest
 import pytest_docker_tools.wrappers.container
 
 from shared.pools import PoolKind
-from tests.conftest import unavailable
+from tests.support import ROOT, free_port, patient, unavailable, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "day-six:test"
 REDIS_IMAGE = os.environ.get("REDIS_IMAGE", "redis:8")
 PYTHON_IMAGE = os.environ.get("PYTHON_IMAGE", "python:3.13-slim")
@@ -47,19 +43,10 @@ def pytest_runtest_setup(item):
 def run(*command, within_s=120, **options):
     """A command's standard output; an AssertionError with all it said when it fails."""
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=within_s, check=False, **options
+        command, capture_output=True, text=True, timeout=patient(within_s), check=False, **options
     )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
-
-
-def until(condition, *, within_s, what):
-    """The first true value of ``condition()``; fails when the deadline passes."""
-    deadline = time.monotonic() + within_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        time.sleep(0.25)
-    return value
 
 
 def health(container):
@@ -73,19 +60,13 @@ def freeze(container, signal="STOP"):
     run("docker", "exec", container, "sh", "-c", script)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def producer(url, *arguments):
     """A command of the producer on this machine, with that Redis."""
     return subprocess.run(
         [sys.executable, "-m", "producer", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         check=False,
         cwd=ROOT,
         env={**os.environ, "REDIS_URL": url, "TASK_MODULES": "examples"},
@@ -122,14 +103,14 @@ def local_workers(url, logs, *more):
         return sum(state["workers"] for state in states) == len(PoolKind)
 
     try:
-        until(all_alive, within_s=60, what="three workers are alive")
+        wait_until(all_alive, within_s=60, what="three workers are alive")
         yield running
     finally:
         for process in running:
             process.terminate()
         for process in running:
             try:
-                process.wait(30)
+                process.wait(patient(30))
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from tests.stack.conftest import ROOT, run
+from tests.support import patient
 
 
 def test_two_containers_share_a_queue(image, tmp_path):
@@ -32,7 +33,7 @@ def test_without_the_image_it_is_said_how_to_make_it(tmp_path):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=60,
+        timeout=patient(60),
         check=False,
     )
 

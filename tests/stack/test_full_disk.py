@@ -7,7 +7,8 @@ import pytest
 import redis
 
 from shared.pools import PoolKind
-from tests.stack.conftest import REDIS_IMAGE, free_port, local_workers, producer, run, until
+from tests.stack.conftest import REDIS_IMAGE, local_workers, producer, run
+from tests.support import free_port, wait_until
 
 TASKS = 4  # twice as many as run at once
 
@@ -40,28 +41,30 @@ def test_a_full_disk_loses_nothing_and_work_goes_on_when_there_is_room(disk, tmp
     name, port = disk
     url = f"redis://127.0.0.1:{port}/0"
     client = redis.Redis(port=port)
-    until(lambda: writes(client), within_s=20, what="Redis answers")
+    wait_until(lambda: writes(client), within_s=20, what="Redis answers")
     with local_workers(url, tmp_path) as workers:
         ids = []
         for kind in PoolKind:
             words = ("sleep", "3", "--pool", kind.value, "--count", str(TASKS), "--json")
             ids += json.loads(producer(url, "send", *words).stdout)["ids"]
-        until(lambda: "STARTED" in states(url, ids[-1:] + ids[:1]), within_s=20, what="they run")
+        wait_until(
+            lambda: "STARTED" in states(url, ids[-1:] + ids[:1]), within_s=20, what="they run"
+        )
 
         # As much as there is room for, and a little more.
         run("docker", "exec", name, "sh", "-c", "! dd if=/dev/zero of=/data/filler bs=1k 2>&1")
-        until(lambda: not writes(client), within_s=20, what="the disk is full")
+        wait_until(lambda: not writes(client), within_s=20, what="the disk is full")
         refused = producer(url, "send", "sleep", "0")
         # What runs ends meanwhile, and cannot say so.
         log = tmp_path / "1.log"
-        until(
+        wait_until(
             lambda: "No space left on device" in log.read_text(),
             within_s=30,
             what="an outcome waits",
         )
         run("docker", "exec", name, "rm", "/data/filler")
 
-        until(lambda: set(states(url, ids)) == {"SUCCESS"}, within_s=60, what="all are done")
+        wait_until(lambda: set(states(url, ids)) == {"SUCCESS"}, within_s=60, what="all are done")
         assert [process.poll() for process in workers] == [None] * len(PoolKind)
 
     assert refused.returncode == 1

@@ -13,7 +13,8 @@ from pytest_celery import (
 from pytest_docker_tools import container, fxtr
 
 from shared.pools import PoolKind
-from tests.stack.conftest import REDIS_IMAGE, health, until
+from tests.stack.conftest import REDIS_IMAGE, health
+from tests.support import patient, wait_until
 
 SECOND_NS = 1_000_000_000
 # As many at once as one worker has room for, and as many again that wait in its queue.
@@ -34,7 +35,7 @@ default_redis_broker = container(
     wrapper_class=RedisContainer,
     command=fxtr("default_redis_broker_command"),
     tmpfs={"/data": ""},
-    timeout=60,
+    timeout=patient(60),
 )
 
 
@@ -92,7 +93,7 @@ def worker_container(kind):
         tmpfs={"/tmp": "mode=1777"},
         cap_drop=["ALL"],
         security_opt=["no-new-privileges:true"],
-        timeout=60,
+        timeout=patient(60),
     )
     return command, health_check, worker
 
@@ -128,7 +129,7 @@ def states(results):
 def test_each_pool_runs_what_is_sent_to_its_queue(app, workers):
     sent = {name: app.send_task("printcount", (3,), queue=name) for name in workers}
 
-    values = {name: result.get(timeout=30) for name, result in sent.items()}
+    values = {name: result.get(timeout=patient(30)) for name, result in sent.items()}
 
     assert {name: value[0] for name, value in values.items()} == dict.fromkeys(workers, 3)
     for name, worker in workers.items():
@@ -143,12 +144,12 @@ def test_a_worker_told_to_stop_finishes_what_runs_and_leaves_the_rest(app, worke
     }
     for name, results in sent.items():
         started = lambda results=results: states(results).count("STARTED") == ROOM  # noqa: E731
-        until(started, within_s=20, what=f"{ROOM} tasks run on {name}")
+        wait_until(started, within_s=20, what=f"{ROOM} tasks run on {name}")
 
     for worker in workers.values():
         worker.kill("SIGTERM", reload_container=False)
     for name, worker in workers.items():
-        until(lambda w=worker: ended(w) is not None, within_s=30, what=f"{name} stops")
+        wait_until(lambda w=worker: ended(w) is not None, within_s=30, what=f"{name} stops")
 
     assert {name: ended(worker) for name, worker in workers.items()} == dict.fromkeys(workers, 0)
     for results in sent.values():
@@ -156,7 +157,7 @@ def test_a_worker_told_to_stop_finishes_what_runs_and_leaves_the_rest(app, worke
     for worker in workers.values():
         worker.container._container.start()
     for results in sent.values():
-        assert [result.get(timeout=60) for result in results] == [4] * (2 * ROOM)
+        assert [result.get(timeout=patient(60)) for result in results] == [4] * (2 * ROOM)
 
 
 def ended(worker):
@@ -178,12 +179,12 @@ def test_a_worker_without_redis_is_unhealthy_and_well_again_with_it(app, workers
 
     wait_for_health(workers, "healthy")
     later = [app.send_task("sleep", (0,), queue=name) for name in workers]
-    assert [result.get(timeout=30) for result in later] == [0, 0, 0]
+    assert [result.get(timeout=patient(30)) for result in later] == [0, 0, 0]
 
 
 def wait_for_health(workers, wanted):
     for name, worker in workers.items():
-        until(
+        wait_until(
             lambda w=worker: health(w.container.id) == wanted,
             within_s=60,
             what=f"{name} is {wanted}",

@@ -14,7 +14,8 @@ import urllib.request
 import pytest
 
 from shared.pools import PoolKind
-from tests.stack.conftest import ROOT, SOURCES, Compose, freeze, health, run, until
+from tests.stack.conftest import ROOT, SOURCES, Compose, freeze, health, run
+from tests.support import patient, wait_until
 
 WORKERS = [kind.value for kind in PoolKind]
 LASTING = [*WORKERS, "redis", "flower", "endpoint"]
@@ -50,7 +51,7 @@ def fetch(stack, path, login=None):
         token = base64.b64encode(":".join(login).encode()).decode()
         request.add_header("Authorization", f"Basic {token}")
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=patient(10)) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, ""
@@ -74,7 +75,7 @@ def online(stack):
 def wait_for_health(stack, wanted, services=WORKERS, within_s=60):
     for service in services:
         (container,) = stack.containers(service)
-        until(
+        wait_until(
             lambda c=container: health(c) == wanted, within_s=within_s, what=f"{service} {wanted}"
         )
 
@@ -82,7 +83,7 @@ def wait_for_health(stack, wanted, services=WORKERS, within_s=60):
 def test_everything_is_healthy_within_a_minute(stack):
     wait_for_health(stack, "healthy", LASTING, within_s=1)
 
-    assert stack.start_s < 60
+    assert stack.start_s < patient(60)
 
 
 def test_all_containers_together_idle_in_less_than_700_mib(stack):
@@ -215,7 +216,7 @@ def test_metrics_are_served_to_this_machine(stack):
     stack("--profile", "metrics", "up", "--detach", "--wait", "metrics")
 
     url = f"http://127.0.0.1:{stack.metrics_port}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=patient(10)) as response:
         told = response.read().decode()
 
     assert "\nday_six_up 1.0\n" in told
@@ -248,12 +249,12 @@ def test_a_reader_sets_a_password_of_their_own(stack, login):
     stack("run", "--rm", "-T", "passwords", "set", "flower", input="three little words\n")
     stack("restart", "flower")
     mine = (login[0], "three little words")
-    until(lambda: reachable(stack, "/healthcheck"), within_s=30, what="Flower is back")
+    wait_until(lambda: reachable(stack, "/healthcheck"), within_s=30, what="Flower is back")
 
     accepted, refused = fetch(stack, "/", mine)[0], fetch(stack, "/", login)[0]
     stack("run", "--rm", "-T", "passwords", "set", "flower", input=f"{login[1]}\n")
     stack("restart", "flower")
-    until(lambda: reachable(stack, "/healthcheck"), within_s=30, what="Flower is back")
+    wait_until(lambda: reachable(stack, "/healthcheck"), within_s=30, what="Flower is back")
 
     assert (accepted, refused) == (200, 401)
     assert fetch(stack, "/", login)[0] == 200
@@ -300,7 +301,7 @@ def test_the_endpoint_lets_hundreds_wait_at_once(stack):
     statuses, took_s, refused = stack.python(script).splitlines()
 
     assert statuses == "{200}"
-    assert 1 <= float(took_s) < 10
+    assert 1 <= float(took_s) < patient(10)
     assert refused == "400 400"
 
 
@@ -330,7 +331,7 @@ def test_a_cut_network_and_a_killed_redis_lose_nothing_and_work_goes_on(stack):
     for container in cut_off:
         run("docker", "network", "connect", network, container)
     answering = "from shared.app import app; print(len(app.control.ping(timeout=2)))"
-    until(lambda: stack.python(answering).strip() == "3", within_s=30, what="all three answer")
+    wait_until(lambda: stack.python(answering).strip() == "3", within_s=30, what="all three answer")
     wait_for_health(stack, "healthy")
 
     (broker,) = stack.containers("redis")
@@ -364,11 +365,13 @@ def test_what_scripts_and_transactions_wrote_outlives_redis(stack):
 def test_a_service_scaled_to_three_is_three_workers_in_flower(stack):
     stack("up", "--detach", "--wait", "--no-recreate", "--scale", "prefork=3")
     try:
-        until(lambda: online(stack).get("prefork") == 3, within_s=30, what="three prefork workers")
+        wait_until(
+            lambda: online(stack).get("prefork") == 3, within_s=30, what="three prefork workers"
+        )
     finally:
         stack("up", "--detach", "--wait", "--no-recreate", "--scale", "prefork=1")
 
-    until(lambda: online(stack).get("prefork") == 1, within_s=30, what="one prefork worker")
+    wait_until(lambda: online(stack).get("prefork") == 1, within_s=30, what="one prefork worker")
 
 
 def test_watch_restarts_the_workers_when_code_changes(stack):
@@ -379,14 +382,14 @@ def test_watch_restarts_the_workers_when_code_changes(stack):
         assert b"Watch" in watch.stdout.readline()
         task = stack.directory / "worker" / "tasks.py"
         task.write_text(task.read_text() + "\nprint('the new code')\n")
-        until(
+        wait_until(
             lambda: all(started_at(stack, name) != before[name] for name in WORKERS),
             within_s=60,
             what="the workers are restarted",
         )
     finally:
         watch.terminate()
-        watch.communicate(timeout=10)
+        watch.communicate(timeout=patient(10))
 
     wait_for_health(stack, "healthy")
     assert all("the new code" in stack("logs", name) for name in WORKERS)
@@ -409,7 +412,7 @@ def test_stop_and_down_while_tasks_run_lose_none(stack, login):
         )["ids"]
     ]
     seen = lambda state: [i for i, t in tasks(stack, login).items() if t["state"] == state]  # noqa: E731
-    until(lambda: set(ids) & set(seen("STARTED")), within_s=20, what="tasks run")
+    wait_until(lambda: set(ids) & set(seen("STARTED")), within_s=20, what="tasks run")
 
     stack("stop")
     codes = {name: exit_code(stack, name) for name in WORKERS}

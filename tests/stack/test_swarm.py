@@ -9,8 +9,8 @@ import uuid
 import pytest
 
 from shared.pools import PoolKind
-from tests.conftest import unavailable
-from tests.stack.conftest import REDIS_IMAGE, ROOT, health, run, until
+from tests.stack.conftest import REDIS_IMAGE, ROOT, health, run
+from tests.support import unavailable, wait_until
 
 SERVICES = {"redis", "flower", "metrics", *(kind.value for kind in PoolKind)}
 
@@ -69,8 +69,8 @@ def stack(swarm, image, tmp_path_factory):
         yield name
     finally:
         run("docker", "stack", "rm", name)
-        until(lambda: not containers(name), within_s=120, what="the containers are gone")
-        until(lambda: removed(f"{name}_redis-data"), within_s=60, what="the volume is gone")
+        wait_until(lambda: not containers(name), within_s=120, what="the containers are gone")
+        wait_until(lambda: removed(f"{name}_redis-data"), within_s=60, what="the volume is gone")
 
 
 def containers(stack, service=""):
@@ -91,7 +91,7 @@ def healthy(stack, service):
 
 def test_every_service_comes_up_and_each_pool_runs_a_task(stack):
     for service in sorted(SERVICES):
-        until(lambda s=service: healthy(stack, s), within_s=120, what=f"{service} is healthy")
+        wait_until(lambda s=service: healthy(stack, s), within_s=120, what=f"{service} is healthy")
 
     (metrics,) = containers(stack, "metrics")
     for kind in PoolKind:

@@ -11,7 +11,8 @@ import redis
 import trustme
 
 from shared.pools import PoolKind
-from tests.stack.conftest import REDIS_IMAGE, free_port, local_workers, producer, run, until
+from tests.stack.conftest import REDIS_IMAGE, local_workers, producer, run
+from tests.support import free_port, patient, wait_until
 
 PASSWORD = secrets.token_hex(16)
 CONFIG = f"""
@@ -61,7 +62,7 @@ def url(authority):
             except redis.ConnectionError:
                 return False
 
-        until(answers, within_s=20, what="Redis answers")
+        wait_until(answers, within_s=20, what="Redis answers")
         yield found
     finally:
         run("docker", "rm", "--force", "--volumes", name)
@@ -90,18 +91,20 @@ def test_the_library_travels_by_tls(url, workers):
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("count: ") == 20
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < patient(60)
 
 
 def test_flower_sees_the_workers_by_tls(workers):
     def online():
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{workers}/metrics", timeout=5) as page:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{workers}/metrics", timeout=patient(5)
+            ) as page:
                 return page.read().decode().count("flower_worker_online{") == len(PoolKind)
         except OSError:
             return False
 
-    until(online, within_s=60, what="Flower shows three workers")
+    wait_until(online, within_s=60, what="Flower shows three workers")
 
 
 @pytest.mark.parametrize(
@@ -122,4 +125,4 @@ def test_a_wrong_authority_password_or_no_tls_is_one_clear_line(url, changed, sa
     assert done.stderr.count("\n") == 1
     assert said in done.stderr
     assert PASSWORD not in done.stderr
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < patient(20)

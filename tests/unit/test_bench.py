@@ -32,6 +32,7 @@ from bench.measures import MEASURES, Measure
 from bench.sessions import Failed
 from bench.systems import OURS, SYSTEMS, Form
 from shared.errors import BrokerUnavailable
+from tests.support import patient
 
 RATE = next(measure for measure in MEASURES if measure.key == "enqueue")
 LATENCY = next(measure for measure in MEASURES if measure.key == "call_p50")
@@ -527,7 +528,7 @@ class Answering:
             self.heard = connection.recv(4096)
 
     def close(self):
-        self._thread.join(10)
+        self._thread.join(patient(10))
 
 
 def test_a_replay_sends_the_commands_and_waits_for_every_answer():

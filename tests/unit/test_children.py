@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +12,7 @@ import pytest
 
 from producer import janitor, stack
 from producer.children import Children
+from tests.support import patient, wait_until
 
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
 # Starts a child that has a child, says where everything is, and dies.
@@ -29,13 +29,6 @@ os.chdir(sys.argv[1])
 children._launched = Dies()  # what happens first after the fork
 children.launch(shell, environment=dict(os.environ))
 """
-
-
-def wait_until(true, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
 
 
 def lives(pid):
@@ -57,7 +50,7 @@ def test_a_killed_parent_leaves_no_child_no_grandchild_and_no_folder(tmp_path):
         [sys.executable, "-c", PARENT, tmp_path],
         stdout=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         check=False,
     )
 
@@ -89,7 +82,7 @@ def test_a_child_that_ignores_the_request_is_killed(children, monkeypatch):
 
     janitor.end({process.pid: os.killpg}, b"")
 
-    assert process.wait(5) == -signal.SIGKILL
+    assert process.wait(patient(5)) == -signal.SIGKILL
 
 
 def test_the_number_of_a_child_that_has_ended_is_nobodys_to_kill():

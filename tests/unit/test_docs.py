@@ -1,14 +1,13 @@
 """The documents say what is so."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from producer.__main__ import app
 from shared.settings import Settings
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

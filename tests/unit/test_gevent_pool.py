@@ -7,6 +7,7 @@ import gevent.event
 import pytest
 from billiard.exceptions import WorkerLostError
 
+from tests.support import patient
 from worker.pools.gevent import TaskPool
 
 told = contextvars.ContextVar("told", default="nothing")
@@ -31,7 +32,7 @@ def start(pool, target, *args, **options):
 
 
 def run(pool, target, *args):
-    return start(pool, target, *args)[0].get(timeout=5)
+    return start(pool, target, *args)[0].get(timeout=patient(5))
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
@@ -52,21 +53,21 @@ def test_tasks_that_wait_run_beside_each_other_up_to_the_limit(pool):
 
     def wait(number):
         running.append(number)
-        gate.wait(5)
+        gate.wait(patient(5))
 
     ends = [start(pool, wait, number)[0] for number in range(5)]
     gevent.sleep(0)
     assert running == [0, 1, 2]
 
     gate.set()
-    gevent.joinall([gevent.spawn(end.get, timeout=5) for end in ends], raise_error=True)
+    gevent.joinall([gevent.spawn(end.get, timeout=patient(5)) for end in ends], raise_error=True)
     assert sorted(running) == [0, 1, 2, 3, 4]
 
 
 def test_a_pool_that_shrinks_has_fewer_greenlets_once_they_have_run(pool):
     pool.grow(2)
     for end in [start(pool, gevent.sleep, 0)[0] for _ in range(3)]:
-        end.get(timeout=5)
+        end.get(timeout=patient(5))
 
     pool.shrink(2)
     for _ in range(4):
@@ -77,10 +78,10 @@ def test_a_pool_that_shrinks_has_fewer_greenlets_once_they_have_run(pool):
 
 def test_a_task_is_ended_and_the_next_one_in_its_greenlet_is_not(pool):
     ended, begun = start(pool, gevent.sleep, 60)
-    number = begun.get(timeout=5)
+    number = begun.get(timeout=patient(5))
 
     pool.terminate_job(number)
-    assert ended.get(timeout=5) == (False, None, None)
+    assert ended.get(timeout=patient(5)) == (False, None, None)
 
     pool.terminate_job(number)
     assert run(pool, lambda: gevent.sleep(0.01) or "slept") == "slept"
@@ -106,7 +107,7 @@ def test_what_a_task_sets_in_its_context_is_its_own(pool):
 def test_a_pool_that_stops_ends_what_runs_and_begins_nothing_else(pool):
     first, begun = start(pool, lambda: gevent.sleep(0.01) or "slept")
     second, _ = start(pool, lambda: "begun")
-    begun.get(timeout=5)
+    begun.get(timeout=patient(5))
 
     pool.stop()
 

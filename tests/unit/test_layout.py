@@ -2,15 +2,14 @@
 
 import ast
 import json
-import pathlib
 import subprocess
 import sys
 
 import pytest
 
 from shared.pools import PoolKind
+from tests.support import ROOT, patient
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGES = ("shared", "producer", "worker")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 ALL_FILES = sorted(
@@ -84,7 +83,7 @@ def test_an_import_only_defines_and_connects_to_nothing():
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         check=False,
     )
 

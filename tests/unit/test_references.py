@@ -4,7 +4,6 @@ import collections
 import json
 import math
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -12,9 +11,9 @@ import pytest
 
 from shared.calls import encoding, references
 from shared.errors import CodeDiffers, NotAllowed, NotPortable
+from tests.support import ROOT, patient
 from tests.unit import shapes
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = "tests.unit.shapes"
 
 
@@ -303,7 +302,9 @@ def said(tmp_path_factory):
         )
         for name, command in COMMANDS.items()
     }
-    return {name: json.loads(done.communicate(timeout=60)[0]) for name, done in running.items()}
+    return {
+        name: json.loads(done.communicate(timeout=patient(60))[0]) for name, done in running.items()
+    }
 
 
 @pytest.mark.parametrize(

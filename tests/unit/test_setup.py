@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import ROOT, patient
+
 SETUP = ROOT / "tools" / "setup.py"
 
 
@@ -18,7 +19,7 @@ def run(code, **environment):
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patient(120),
         check=False,
         env={**os.environ, **environment},
     )
@@ -55,7 +56,7 @@ def old_pythons():
 @pytest.mark.parametrize("python", sorted(old_pythons()), ids=lambda path: path.name)
 def test_each_old_python_of_this_machine_is_told_in_one_line(python):
     done = subprocess.run(
-        [python, SETUP, "local"], capture_output=True, text=True, timeout=60, check=False
+        [python, SETUP, "local"], capture_output=True, text=True, timeout=patient(60), check=False
     )
 
     assert done.returncode == 1
@@ -90,7 +91,7 @@ def test_a_broken_venv_is_made_anew_and_a_missing_package_index_told_in_one_line
         [sys.executable, str(copy), "local"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patient(120),
         check=False,
         env={**os.environ, **nowhere},
     )

@@ -6,6 +6,7 @@ import pytest
 from billiard.exceptions import WorkerLostError
 from celery.exceptions import WorkerShutdown
 
+from tests.support import patient
 from worker.pools.threads import TaskPool
 
 
@@ -27,7 +28,7 @@ def run(pool, target):
         accept_callback=lambda *_: None,
         error_callback=lambda info: said.put(info.exception.exc),
     )
-    return said.get(timeout=5)
+    return said.get(timeout=patient(5))
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), WorkerShutdown(0), ValueError("no")])
