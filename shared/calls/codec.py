@@ -23,7 +23,7 @@ from typing import Any
 
 import msgpack
 
-from shared.calls import exceptions, references
+from shared.calls import exceptions, harmless, references
 from shared.errors import MessageTooLarge, NotAllowed, NotPortable
 from shared.handles import base
 from shared.settings import current
@@ -211,13 +211,15 @@ def _by_name(value: Any) -> tuple[int, Any]:
         return _ENUM, [references.reference(type(value)), single, member]
     if isinstance(value, functools.partial):
         return _PARTIAL, [value.func, list(value.args), dict(value.keywords)]
-    if isinstance(value, types.MethodType):
-        function = value.__func__
-        references.check_allowed(f"{references.home(function)}:{function.__qualname__}")
-        return _METHOD, [value.__self__, function.__name__]
+    if isinstance(value, (types.MethodType, types.BuiltinMethodType)):
+        return _bound(value)
     if isinstance(value, BaseException):
         return _ERROR, exceptions.parts(value)
-    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
+    if (
+        isinstance(value, type)
+        or (callable(value) and hasattr(value, "__qualname__"))
+        or harmless.name_of(value) is not None  # a ufunc has no qualname
+    ):
         return _FUNCTION, references.reference(value)
     kind = type(value)
     if kind.__module__.partition(".")[0] in ("_io", "io", "socket", "ssl"):
@@ -249,6 +251,19 @@ def _by_name(value: Any) -> tuple[int, Any]:
             f"subclasses of {kind.__mro__[-2].__name__} do not travel; pass the plain type",
         )
     return _OBJECT, [name, None, _state(value)]
+
+
+def _bound(value: Any) -> tuple[int, Any]:
+    """A bound method: its object and its name, or a reference where its object is a module."""
+    if (listed := harmless.name_of(value)) is not None:
+        return _FUNCTION, listed
+    if isinstance(value, types.MethodType):
+        function = value.__func__
+        references.check_allowed(f"{references.home(function)}:{function.__qualname__}")
+        return _METHOD, [value.__self__, function.__name__]
+    if harmless.method_of(value.__self__, value.__name__):
+        return _METHOD, [value.__self__, value.__name__]
+    return _FUNCTION, references.reference(value)
 
 
 def _overrides(kind: type, method: str) -> bool:
@@ -325,6 +340,8 @@ def _member(name: str, single: bool, member: Any) -> enum.Enum:
 
 def _method(owner: Any, name: str) -> Any:
     """A bound method; its function must be defined in an allowed module, like any other."""
+    if harmless.method_of(owner, name):
+        return getattr(owner, name)
     method = getattr(owner, name)
     if not isinstance(method, types.MethodType):
         raise NotPortable(repr(name), "it is not a method")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
-from shared.calls import codec, references
+from shared.calls import codec, harmless, references
 from shared.errors import MessageTooLarge
 from shared.settings import current
 
@@ -37,8 +37,12 @@ def _reference(function: Any) -> str:
     """
     while isinstance(function, functools.partial):
         function = function.func
-    if isinstance(function, types.MethodType):
+    if isinstance(function, types.MethodType) and harmless.name_of(function) is None:
         function = function.__func__
+    if isinstance(function, types.BuiltinMethodType):  # `", ".join`, `{}.get`
+        listed = harmless.method_of(function.__self__, function.__name__)
+        if listed is not None:
+            return listed
     if not hasattr(function, "__qualname__"):
         function = type(function)
     return references.reference(function)

@@ -1,7 +1,8 @@
 """A function or class by name: ``"module:qualname"``, and the allow-list that guards it.
 
-Names travel, code never does. The worker imports nothing outside ``TASK_MODULES``, whatever
-a message says, and the caller refuses at the call what the worker would refuse later.
+Names travel, code never does. The worker imports nothing outside ``TASK_MODULES`` and the fixed
+list of `shared.calls.harmless`, whatever a message says. The caller refuses at the call what the
+worker would refuse later.
 """
 
 import functools
@@ -15,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from shared.calls import harmless
 from shared.errors import CodeDiffers, NotAllowed, NotPortable
 from shared.settings import current
 
@@ -34,21 +36,31 @@ def is_allowed(module: str, allowed: Iterable[str]) -> bool:
 def check_allowed(reference: str, allowed: tuple[str, ...] | None = None) -> None:
     """Raise `NotAllowed` unless the reference's module is on the allow-list."""
     allowed = current().allowed_modules if allowed is None else allowed
-    if not is_allowed(reference.partition(":")[0], allowed):
-        raise NotAllowed(reference, ", ".join(allowed) or "empty")
+    module = reference.partition(":")[0]
+    if is_allowed(module, allowed) or reference in harmless.references():
+        return
+    root = module.partition(".")[0]
+    if root in sys.stdlib_module_names:
+        advice = "call it inside a function of a module there"
+    else:
+        advice = f"add {root!r} there, for the producer and for the workers"
+    raise NotAllowed(reference, ", ".join(allowed) or "empty", advice)
 
 
 def reference(target: Any, allowed: tuple[str, ...] | None = None) -> str:
     """The name under which a worker finds this function or class.
 
     Raises `NotPortable` for what has no name (a lambda, a closure, a local function) and
-    `NotAllowed` for what lies outside ``TASK_MODULES``.
+    `NotAllowed` for what lies outside ``TASK_MODULES`` and the list of `shared.calls.harmless`.
     """
     qualname = getattr(target, "__qualname__", None)
     module = getattr(target, "__module__", None)
     if module is None and isinstance(target, types.BuiltinFunctionType):
-        module = getattr(target.__self__, "__name__", None)
+        owner = target.__self__
+        module = owner.__module__ if isinstance(owner, type) else getattr(owner, "__name__", None)
     if not isinstance(qualname, str) or not isinstance(module, str):
+        if (listed := harmless.name_of(target)) is not None:
+            return listed
         raise NotPortable(_describe(target), "it has no module and name of its own")
     if "<lambda>" in qualname:
         raise NotPortable(_describe(target), "a lambda has no name; use a function of a module")
@@ -60,6 +72,11 @@ def reference(target: Any, allowed: tuple[str, ...] | None = None) -> str:
     if module == "__main__":
         module = main_module(allowed)
     name = f"{module}:{qualname}"
+    if (
+        not is_allowed(module, current().allowed_modules if allowed is None else allowed)
+        and (listed := harmless.name_of(target)) is not None
+    ):
+        return listed
     check_allowed(name, allowed)
     found = _lookup(loaded, qualname)
     # A class method is found bound to its class.
@@ -77,6 +94,8 @@ def resolve(name: str, allowed: tuple[str, ...] | None = None) -> Any:
     module_name, separator, qualname = name.partition(":")
     if not separator or not module_name or not qualname:
         raise NotPortable(repr(name), "a reference looks like 'module:name'")
+    if name in harmless.references():
+        return _listed(name)
     check_allowed(name, allowed)
     # The script that is running must not be imported a second time under its own name.
     main = _main_module(current().allowed_modules if allowed is None else allowed)
@@ -100,6 +119,16 @@ def resolve(name: str, allowed: tuple[str, ...] | None = None) -> Any:
     )
     check_allowed(f"{main if home == '__main__' else home}:{qualname}", allowed)
     return target
+
+
+def _listed(name: str) -> Any:
+    try:
+        found = harmless.find(name)
+    except ImportError as error:
+        raise NotPortable(repr(name), f"the worker cannot import it ({error})") from error
+    if found is None:
+        raise NotPortable(repr(name), "the worker's Python, or its library, has no such name")
+    return found
 
 
 def resolve_function(name: str, allowed: tuple[str, ...] | None = None) -> Callable[..., Any]:
@@ -165,9 +194,10 @@ def _name_of_script(file: str, allowed: tuple[str, ...]) -> str | None:
 def fingerprint(module_name: str) -> str:
     """A mark of a module's source as this process loaded it; empty where there is none.
 
-    The standard library's modules have none: caller and worker may run different Pythons.
+    The modules of the standard library and of `shared.calls.harmless` have none: caller and
+    worker may run different versions.
     """
-    if module_name.partition(".")[0] in sys.stdlib_module_names:
+    if module_name.partition(".")[0] in {*sys.stdlib_module_names, "numpy"}:
         return ""
     module = sys.modules.get(module_name)
     if module is None:
