@@ -11,18 +11,30 @@ import kombu
 from celery import Celery
 from celery.app.amqp import AMQP
 from kombu import Queue
+from kombu.utils.url import parse_url
 
 from shared.broker.connections import connections, keepalive
+from shared.broker.transport import Transport
 from shared.pools import PoolKind
 from shared.settings import current
 from shared.tasks import CONTRACTS
 
 
 class Connection(kombu.Connection):
-    """Looks for a broker that is gone every two seconds; kombu's steps go up to thirty."""
+    """A connection to Redis whose messages are taken by our transport.
+
+    The transport stands behind the schemes ``redis`` and ``rediss``, in this class alone: tools
+    that read the scheme see Redis, and other applications of the process get kombu's transport.
+    """
+
+    def get_transport_cls(self) -> Any:
+        """The class of the transport."""
+        return (
+            Transport if self.transport_cls in ("redis", "rediss") else super().get_transport_cls()
+        )
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
-        """Kombu's, with shorter pauses."""
+        """Look for a broker that is gone every two seconds; kombu's steps go up to thirty."""
         pauses = {"interval_start": 0.2, "interval_step": 0.4, "interval_max": 2.0}
         return super().ensure_connection(*args, **{**pauses, **kwargs})
 
@@ -60,14 +72,14 @@ def configuration() -> dict[str, Any]:
         "socket_connect_timeout": min(settings.redis_timeout_s, 2.0),
         "socket_keepalive": True,
     }
-    # With a transport of our own, kombu does not look at the scheme. What the URL says of
-    # certificates (ssl_ca_certs, ssl_cert_reqs …) comes on top.
-    tls = {"ssl_cert_reqs": "required"} if settings.broker_url.startswith("rediss:") else None
+    # Flower finds the URL's options for TLS (ssl_ca_certs …) nowhere else.
+    options = parse_url(settings.broker_url)
+    is_tls = options["transport"] == "rediss"
+    tls = {"ssl_cert_reqs": "required", **options.get("ssl", {})} if is_tls else None
     return {
         "broker_use_ssl": tls,
         "redis_backend_use_ssl": tls,
         "broker_url": settings.broker_url,
-        "broker_transport": "shared.broker.transport:Transport",
         "result_backend": settings.broker_url,
         # Messages: data only.
         "accept_content": ["json", "msgpack"],

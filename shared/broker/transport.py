@@ -400,7 +400,7 @@ class Channel(base.Channel):
 
 
 class Transport(base.Transport):
-    """``broker_transport = "shared.broker.transport:Transport"``."""
+    """kombu's Redis transport with our channels; `shared.app.Connection` chooses it."""
 
     Channel = Channel
 
