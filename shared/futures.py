@@ -30,9 +30,9 @@ from typing import Any
 
 from shared.calls.encoding import Mode
 from shared.calls.outcomes import Outcomes
-from shared.multiprocessing import chunks
-from shared.multiprocessing import pool as pools
-from shared.multiprocessing.awaitables import ALL
+from shared.multiprocessing.jobs import Chunk, Job, encode
+from shared.multiprocessing.pacing import ALL
+from shared.multiprocessing.pool import Pool
 from shared.pools import PoolKind
 
 __all__ = [
@@ -57,7 +57,7 @@ __all__ = [
 class ClusterFuture(Future[Any]):
     """A `Future` whose call can be withdrawn from its queue; it can be awaited, too."""
 
-    def __init__(self, pool: pools.Pool) -> None:
+    def __init__(self, pool: Pool) -> None:
         super().__init__()
         self._pool = pool
         self._sent: tuple[str, bytes] | None = None
@@ -72,7 +72,7 @@ class ClusterFuture(Future[Any]):
         with self._deciding:
             sent = self._sent
             self._given_up = sent is None
-        if sent is not None and not self._pool._withdraw(*sent):
+        if sent is not None and not self._pool.withdraw(*sent):
             return False
         cancelled = super().cancel()
         with self._deciding:
@@ -87,7 +87,7 @@ class ClusterFuture(Future[Any]):
         """Whether it was sent and has no outcome yet."""
         return self._sent is not None and not self.done()
 
-    def _starting(self, call_id: str, message: bytes) -> bool:
+    def starting(self, call_id: str, message: bytes) -> bool:
         """Note what is about to be sent; False if it was cancelled before."""
         with self._deciding:
             if not self._given_up:
@@ -123,7 +123,7 @@ class ClusterExecutor(Executor):
         self._pool = _ExecutorPool(
             max_workers, initializer, initargs, max_tasks_per_child, kind=kind
         )
-        self._max_workers = self._pool._processes
+        self._max_workers = self._pool.size
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ClusterFuture:
         """The future of ``fn(*args, **kwargs)``; RuntimeError after `shutdown`."""
@@ -161,7 +161,7 @@ class ClusterExecutor(Executor):
         """Take no more calls; wait for those submitted, or withdraw what has not begun."""
         self._pool.close()
         if cancel_futures:
-            for future in self._pool._futures():
+            for future in self._pool.futures():
                 future.cancel()
         if wait:
             self._pool.join()
@@ -194,14 +194,14 @@ class ClusterExecutor(Executor):
         items: list[Any],
         value: Callable[[Outcomes], Any],
     ) -> ClusterFuture:
-        if self._pool._broken is not None:
-            raise self._broken_error(str(self._pool._broken)) from self._pool._broken
-        if self._pool._state != pools._RUN:
+        if (broken := self._pool.broken) is not None:
+            raise self._broken_error(str(broken)) from broken
+        if not self._pool.running:
             raise RuntimeError("cannot schedule new futures after shutdown")
         future = ClusterFuture(self._pool)
         result = _FutureResult(future, value, self._broken_error)
-        chunk = chunks.Chunk(0, len(items), *chunks.encode(fn, mode, items))
-        self._pool._add(chunks.Job.of(chunk, result))
+        chunk = Chunk(0, len(items), *encode(fn, mode, items))
+        self._pool.add(Job.of(chunk, result))
         return future
 
 
@@ -246,10 +246,11 @@ class ThreadPoolExecutor(ClusterExecutor):
         super().__init__(max_workers, initializer, initargs, kind=PoolKind.THREADS)
 
 
-class _ExecutorPool(pools.Pool):
+class _ExecutorPool(Pool):
     """A pool whose results are futures; at exit it is waited for, not terminated."""
 
-    def _futures(self) -> list[ClusterFuture]:
+    def futures(self) -> list[ClusterFuture]:
+        """Those that have no outcome yet."""
         with self._changed:
             jobs = [*self._jobs, *(job for job, _, _ in self._out.values())]
         return [job.result.future for job in jobs if isinstance(job.result, _FutureResult)]
@@ -272,10 +273,10 @@ class _FutureResult:
         self._value = value
         self._broken_error = broken_error
 
-    def _starting(self, call_id: str, message: bytes) -> bool:
-        return self.future._starting(call_id, message)
+    def starting(self, call_id: str, message: bytes) -> bool:
+        return self.future.starting(call_id, message)
 
-    def _receive(self, first: int, items: int, outcomes: Outcomes) -> None:
+    def receive(self, first: int, items: int, outcomes: Outcomes) -> None:
         try:
             if outcomes[0].broken:
                 cause = outcomes[0].error()
@@ -289,17 +290,17 @@ class _FutureResult:
         except InvalidStateError:
             return  # cancelled while its outcome was on the way
 
-    def _fail(self, error: BaseException, at: int = 0) -> None:
+    def fail(self, error: BaseException, at: int | None = None) -> None:
         with contextlib.suppress(InvalidStateError):  # cancelled before
             self.future.set_exception(error)
 
-    def _complete(self, count: int) -> None:
+    def complete(self, count: int) -> None:
         pass
 
-    def _room(self) -> int:
+    def room(self) -> int:
         return ALL
 
-    def _took(self, chunks: int) -> None:
+    def took(self, chunks: int) -> None:
         pass
 
 

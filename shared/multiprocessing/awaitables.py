@@ -4,31 +4,31 @@ import asyncio
 import collections
 import contextlib
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from multiprocessing import TimeoutError as PoolTimeoutError
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from shared.calls.outcomes import Outcome, Outcomes
-
-if TYPE_CHECKING:
-    from shared.multiprocessing.chunks import Sizes
-    from shared.multiprocessing.pool import Pool
+from shared.multiprocessing.pacing import ALL, Sizes
 
 logger = logging.getLogger(__name__)
 
 Callback = Callable[[Any], Any] | None
 
-# What has no bound of its own.
-ALL = sys.maxsize
+
+class Sender(Protocol):
+    """The pool of a result, as far as the result needs to know."""
+
+    def wake(self) -> None:
+        """Look again whether more may be sent."""
 
 
 class AsyncResult:
     """``multiprocessing.pool.AsyncResult``: what a call will have become."""
 
-    def __init__(self, pool: "Pool", callback: Callback, error_callback: Callback) -> None:
+    def __init__(self, pool: Sender, callback: Callback, error_callback: Callback) -> None:
         self._pool = pool  # which must not be forgotten while somebody waits
         self._done = False
         self._callback = callback
@@ -108,24 +108,24 @@ class AsyncResult:
             for wake in wakers:
                 wake()
 
-    # What the pool calls.
+    # What the pool calls: see `shared.multiprocessing.jobs.Receiver`.
 
-    def _starting(self, call_id: str, message: bytes) -> bool:
+    def starting(self, call_id: str, message: bytes) -> bool:
         return True
 
-    def _receive(self, first: int, items: int, outcomes: Outcomes) -> None:
+    def receive(self, first: int, items: int, outcomes: Outcomes) -> None:
         self._set(outcomes[0])
 
-    def _fail(self, error: BaseException, at: int = 0) -> None:
+    def fail(self, error: BaseException, at: int | None = None) -> None:
         self._set(Outcome(False, error))
 
-    def _complete(self, count: int) -> None:
+    def complete(self, count: int) -> None:
         pass
 
-    def _took(self, chunks: int) -> None:
+    def took(self, chunks: int) -> None:
         pass
 
-    def _room(self) -> int:
+    def room(self) -> int:
         return ALL
 
 
@@ -134,9 +134,9 @@ class MapResult(AsyncResult):
 
     def __init__(
         self,
-        pool: "Pool",
+        pool: Sender,
         length: int,
-        sizes: "Sizes",
+        sizes: Sizes,
         callback: Callback,
         error_callback: Callback,
     ) -> None:
@@ -150,7 +150,7 @@ class MapResult(AsyncResult):
             self._outcome = Outcome(True, [])
             self._done = True
 
-    def _receive(self, first: int, items: int, outcomes: Outcomes) -> None:
+    def receive(self, first: int, items: int, outcomes: Outcomes) -> None:
         self._sizes.note(outcomes)
         with self._lock:
             self._values[first : first + len(outcomes)] = outcomes.values
@@ -161,17 +161,17 @@ class MapResult(AsyncResult):
         if ready:
             self._set(self._first_error or Outcome(True, self._values))
 
-    def _took(self, chunks: int) -> None:
+    def took(self, chunks: int) -> None:
         self._sizes.sent += chunks
 
-    def _room(self) -> int:
+    def room(self) -> int:
         return self._sizes.room()
 
 
 class IMapIterator:
     """``multiprocessing.pool.IMapIterator``: values as they come, with ``next(timeout)``."""
 
-    def __init__(self, pool: "Pool", ahead: int, *, ordered: bool) -> None:
+    def __init__(self, pool: Sender, ahead: int, *, ordered: bool) -> None:
         self._pool = pool
         self._ordered = ordered
         self._ahead = ahead
@@ -207,17 +207,17 @@ class IMapIterator:
                 self._unread_chunks.popleft()
                 self._done_chunks += 1
         if read:
-            self._pool._wake()
+            self._pool.wake()
         return outcome.result()
 
     __next__ = next
 
-    # What the pool calls.
+    # What the pool calls: see `shared.multiprocessing.jobs.Receiver`.
 
-    def _starting(self, call_id: str, message: bytes) -> bool:
+    def starting(self, call_id: str, message: bytes) -> bool:
         return True
 
-    def _receive(self, first: int, items: int, outcomes: Outcomes) -> None:
+    def receive(self, first: int, items: int, outcomes: Outcomes) -> None:
         # An error of the whole chunk (its worker lost, Redis away) stands for each item.
         each = [*outcomes, *[outcomes[-1]] * (items - len(outcomes))]
         with self._changed:
@@ -238,7 +238,7 @@ class IMapIterator:
         self._items.extend(outcomes)
         self._unread_chunks.append(len(outcomes))
 
-    def _fail(self, error: BaseException, at: int | None = None) -> None:
+    def fail(self, error: BaseException, at: int | None = None) -> None:
         """The iterable raised, or the pool ended: the error stands after what was taken."""
         with self._changed:
             if self._withdrawn:
@@ -257,15 +257,15 @@ class IMapIterator:
                     self._next_index = at + 1
             self._changed.notify_all()
 
-    def _complete(self, count: int) -> None:
+    def complete(self, count: int) -> None:
         with self._changed:
             if self._withdrawn:
                 return
             self._length = count
             self._changed.notify_all()
 
-    def _took(self, chunks: int) -> None:
+    def took(self, chunks: int) -> None:
         self._taken += chunks
 
-    def _room(self) -> int:
+    def room(self) -> int:
         return self._ahead - (self._taken - self._done_chunks)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from shared.calls import codec
-from shared.multiprocessing import entries
+from shared.multiprocessing import mappings
 from shared.multiprocessing.items import decode
 from shared.multiprocessing.proxies import Proxy
 
@@ -21,51 +21,51 @@ class DictProxy(Proxy):
 
     @classmethod
     def _create(cls, *args: Any, **kwargs: Any) -> Self:
-        packed = entries.pack(dict(*map(_plain_mapping, args), **kwargs))
+        packed = mappings.pack(dict(*map(_plain_mapping, args), **kwargs))
         made = cls.__new__(cls)
         made._open()
-        entries.CREATE(made._name, *packed)
+        mappings.CREATE(made._name, *packed)
         return made
 
     def _getvalue(self) -> dict[Any, Any]:
         return dict(self.items())
 
     def __getitem__(self, key: Any) -> Any:
-        item = entries.GET(self._name, entries.field(key))
+        item = mappings.GET(self._name, mappings.field(key))
         if item is None:
             raise KeyError(key)
         return decode(item)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        entries.SET(self._name, *entries.pack({key: value}))
+        mappings.SET(self._name, *mappings.pack({key: value}))
 
     def __delitem__(self, key: Any) -> None:
-        if entries.TAKE(self._name, entries.field(key)) is None:
+        if mappings.TAKE(self._name, mappings.field(key)) is None:
             raise KeyError(key)
 
     def __contains__(self, key: Any) -> bool:
-        return entries.GET(self._name, entries.field(key)) is not None
+        return mappings.GET(self._name, mappings.field(key)) is not None
 
     def __len__(self) -> int:
-        return int(entries.LENGTH(self._name))
+        return int(mappings.LENGTH(self._name))
 
     def __iter__(self) -> Iterator[Any]:
         return _DictIterator(self)
 
     def get(self, key: Any, default: Any = None) -> Any:
         """The value, or the default."""
-        item = entries.GET(self._name, entries.field(key))
+        item = mappings.GET(self._name, mappings.field(key))
         return default if item is None else decode(item)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
         """The value; the default becomes it where there was none."""
-        return decode(entries.SETDEFAULT(self._name, *entries.pack({key: default})))
+        return decode(mappings.SETDEFAULT(self._name, *mappings.pack({key: default})))
 
     def pop(self, key: Any, *default: Any) -> Any:
         """Take the value out; the default, or KeyError, where there is none."""
         if len(default) > 1:
             raise TypeError(f"pop expected at most 2 arguments, got {len(default) + 1}")
-        item = entries.TAKE(self._name, entries.field(key))
+        item = mappings.TAKE(self._name, mappings.field(key))
         if item is not None:
             return decode(item)
         if default:
@@ -74,18 +74,18 @@ class DictProxy(Proxy):
 
     def popitem(self) -> tuple[Any, Any]:
         """Take the newest key and value out; KeyError where there is none."""
-        found = entries.TAKE_LAST(self._name)
+        found = mappings.TAKE_LAST(self._name)
         if not found:
             raise KeyError("popitem(): dictionary is empty")
         return codec.loads(found[0]), decode(found[1])
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Take over all keys and values, in one step."""
-        entries.SET(self._name, *entries.pack(dict(*map(_plain_mapping, args), **kwargs)))
+        mappings.SET(self._name, *mappings.pack(dict(*map(_plain_mapping, args), **kwargs)))
 
     def clear(self) -> None:
         """Take all out."""
-        entries.CLEAR(self._name)
+        mappings.CLEAR(self._name)
 
     def copy(self) -> dict[Any, Any]:
         """A plain dict of it."""
@@ -93,7 +93,7 @@ class DictProxy(Proxy):
 
     def keys(self) -> list[Any]:
         """The keys, in order of their first assignment."""
-        return [codec.loads(key) for key in entries.KEYS(self._name)]
+        return [codec.loads(key) for key in mappings.KEYS(self._name)]
 
     def values(self) -> list[Any]:
         """The values, in the order of the keys."""
@@ -101,7 +101,7 @@ class DictProxy(Proxy):
 
     def items(self) -> list[tuple[Any, Any]]:
         """The keys and values."""
-        flat = entries.ALL(self._name)
+        flat = mappings.ALL(self._name)
         return [
             (codec.loads(key), decode(item))
             for key, item in zip(flat[::2], flat[1::2], strict=True)
@@ -140,13 +140,13 @@ class NamespaceProxy(Proxy):
     def _create(cls, /, **kwargs: Any) -> Self:
         made = cls.__new__(cls)
         made._open()
-        entries.CREATE(made._name, *entries.pack(kwargs))
+        mappings.CREATE(made._name, *mappings.pack(kwargs))
         return made
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             return object.__getattribute__(self, name)
-        item = entries.GET(self._name, entries.field(name))
+        item = mappings.GET(self._name, mappings.field(name))
         if item is None:
             raise AttributeError(f"'Namespace' object has no attribute {name!r}")
         return decode(item)
@@ -155,16 +155,16 @@ class NamespaceProxy(Proxy):
         if name.startswith("_"):
             object.__setattr__(self, name, value)
         else:
-            entries.SET(self._name, *entries.pack({name: value}))
+            mappings.SET(self._name, *mappings.pack({name: value}))
 
     def __delattr__(self, name: str) -> None:
         if name.startswith("_"):
             object.__delattr__(self, name)
-        elif entries.TAKE(self._name, entries.field(name)) is None:
+        elif mappings.TAKE(self._name, mappings.field(name)) is None:
             raise AttributeError(f"'Namespace' object has no attribute {name!r}")
 
     def _getvalue(self) -> Any:
-        flat = entries.ALL(self._name)
+        flat = mappings.ALL(self._name)
         names = {codec.loads(k): decode(v) for k, v in zip(flat[::2], flat[1::2], strict=True)}
         return _Namespace(**names)
 
@@ -189,7 +189,7 @@ class ValueProxy(Proxy):
     def _create(cls, typecode: Any, value: Any, lock: bool = True) -> Self:
         made = cls.__new__(cls)
         made._open(None, typecode if isinstance(typecode, str) else typecode.__name__)
-        entries.CREATE(made._name, *entries.pack({"value": value}))
+        mappings.CREATE(made._name, *mappings.pack({"value": value}))
         return made
 
     def _open(self, name: str | None = None, *parameters: Any) -> None:
@@ -201,11 +201,11 @@ class ValueProxy(Proxy):
 
     def get(self) -> Any:
         """The value."""
-        return decode(entries.GET(self._name, entries.field("value")))
+        return decode(mappings.GET(self._name, mappings.field("value")))
 
     def set(self, value: Any) -> None:
         """Replace the value."""
-        entries.SET(self._name, *entries.pack({"value": value}))
+        mappings.SET(self._name, *mappings.pack({"value": value}))
 
     value = property(get, set)
 

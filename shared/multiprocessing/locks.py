@@ -1,6 +1,6 @@
 """Semaphores and locks: who may go on, one at a time or so many.
 
-Whoever waits stands in a line (`shared.multiprocessing.lines`): first come, first served, woken
+Whoever waits stands in a line (`shared.multiprocessing.turns`): first come, first served, woken
 at once, nothing polls.
 """
 
@@ -18,7 +18,7 @@ from shared.errors import DaySixError, LockLost
 from shared.handles.base import Handle
 from shared.handles.leases import Hold, keeper
 from shared.handles.scripts import hear, me, ticket
-from shared.multiprocessing import lines
+from shared.multiprocessing import turns
 from shared.settings import current
 
 SEM_VALUE_MAX = 2**31 - 1
@@ -37,7 +37,7 @@ class Permits(Handle):
 
         def look(otherwise: str) -> int:
             hold_ms = int(lease_s * 1000)
-            return int(lines.ACQUIRE(self._name, the_ticket, self._initial, hold_ms, otherwise))
+            return int(turns.ACQUIRE(self._name, the_ticket, self._initial, hold_ms, otherwise))
 
         number = look("wait" if waits else "leave")
         try:
@@ -48,12 +48,12 @@ class Permits(Handle):
         except BaseException:
             # Interrupted: what was handed to this waiter meanwhile goes to the next one.
             with suppress(DaySixError):
-                lines.ABANDON(self._name, the_ticket, self._initial)
+                turns.ABANDON(self._name, the_ticket, self._initial)
             raise
         return number, the_ticket
 
     def _free(self) -> int:
-        return int(lines.FREE(self._name, self._initial))
+        return int(turns.FREE(self._name, self._initial))
 
     def __enter__(self) -> bool:
         return self.acquire()
@@ -104,7 +104,7 @@ class Semaphore(Permits):
 
     def release(self) -> None:
         """Count up by one; the first in line is woken."""
-        if not lines.RELEASE(self._name, self._initial, self._highest, 1):
+        if not turns.RELEASE(self._name, self._initial, self._highest, 1):
             raise ValueError("semaphore or lock released too many times")
 
     def get_value(self) -> int:
@@ -178,7 +178,7 @@ class Lock(Permits):
         held = _held.pop(self._name, None)
         if held is not None:
             keeper.drop(held)
-        released = lines.RELEASE_HOLD(self._name, held.ticket if held else "")
+        released = turns.RELEASE_HOLD(self._name, held.ticket if held else "")
         if released == 0:
             raise ValueError("semaphore or lock released too many times")
         if released == -1:

@@ -37,15 +37,15 @@ from shared.calls import codec, context, encoding, inbox
 from shared.calls.encoding import Mode
 from shared.calls.outcomes import Outcome, Outcomes, decode_outcomes
 from shared.errors import BrokerGone, BrokerRefused, BrokerUnavailable, TaskWithdrawn
-from shared.multiprocessing import chunks
+from shared.multiprocessing import jobs
 from shared.multiprocessing.awaitables import (
-    ALL,
     AsyncResult,
     Callback,
     IMapIterator,
     MapResult,
 )
-from shared.multiprocessing.chunks import Chunk, Job
+from shared.multiprocessing.jobs import Chunk, Job
+from shared.multiprocessing.pacing import ALL, Pace, Sizes
 from shared.pools import PoolKind
 from shared.settings import current
 
@@ -111,7 +111,7 @@ class Pool:
             self._options["recycle"] = [uuid.uuid4().hex, maxtasksperchild]
         self._inbox = inbox.inbox()
         self._processes = processes or presence.capacity(self._kind)
-        self._pace = None if processes else chunks.Pace()
+        self._pace = None if processes else Pace()
         self._template = publishing.Template(
             encoding.NAME, self._kind.value, serializer="msgpack", ignore_result=True
         )
@@ -191,9 +191,9 @@ class Pool:
         """The result-to-be of ``func(*args, **kwds)``."""
         self._check_running()
         item = [list(args), dict(kwds or {})]
-        chunk = Chunk(0, 1, *chunks.encode(func, Mode.APPLY, [item]))
+        chunk = Chunk(0, 1, *jobs.encode(func, Mode.APPLY, [item]))
         result = AsyncResult(self, callback, error_callback)
-        self._add(Job.of(chunk, result))
+        self.add(Job.of(chunk, result))
         return result
 
     def map_async(
@@ -255,6 +255,23 @@ class Pool:
     def __reduce__(self) -> Any:
         raise NotImplementedError("pool objects cannot be passed between processes or pickled")
 
+    # What the executors in `shared.futures` use beside these.
+
+    @property
+    def size(self) -> int:
+        """How many chunks run at once."""
+        return self._processes
+
+    @property
+    def running(self) -> bool:
+        """Whether the pool takes calls."""
+        return self._state == _RUN
+
+    @property
+    def broken(self) -> BaseException | None:
+        """What the initializer raised, if it did."""
+        return self._broken
+
     # How it works.
 
     def _check_running(self) -> None:
@@ -276,11 +293,11 @@ class Pool:
         if items and chunksize is not None and chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
         name, _ = encoding.encode_call(func, mode, [])  # refuse a lambda here, not in the feeder
-        sizes = chunks.Sizes(len(items), self._processes, chunksize)
+        sizes = Sizes(len(items), self._processes, chunksize)
         result = MapResult(self, len(items), sizes, callback, error_callback)
         if items:
-            cut = chunks.cut_sequence(func, mode, items, sizes)
-            self._add(Job(cut, result, name, total=len(items)))
+            cut = jobs.cut_sequence(func, mode, items, sizes)
+            self.add(Job(cut, result, name, total=len(items)))
         return result
 
     def _imap(
@@ -295,11 +312,12 @@ class Pool:
         # Enough to keep every worker busy while the consumer handles what came before.
         ahead = 2 * self._processes
         result = IMapIterator(self, ahead, ordered=ordered)
-        cut = chunks.cut(func, Mode.MAP, iterable, chunksize)
-        self._add(Job(cut, result, name))
+        cut = jobs.cut(func, Mode.MAP, iterable, chunksize)
+        self.add(Job(cut, result, name))
         return result
 
-    def _add(self, job: Job) -> None:
+    def add(self, job: Job) -> None:
+        """Send a job's chunks as places are free; ValueError once the pool is closed."""
         mark, sent = publishing.new_id(), False
         with self._lock:
             self._check_running()
@@ -327,7 +345,8 @@ class Pool:
                 if self._step() != "wait":
                     self._changed.notify_all()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Have the feeder look again whether more may be sent."""
         with self._lock:
             self._changed.notify_all()
 
@@ -355,7 +374,7 @@ class Pool:
 
     def _room(self, job: Job) -> int:
         # A closed pool finishes what it accepted, read or not: `join` waits for it.
-        return ALL if self._state == _CLOSE and job.lazy else job.result._room()
+        return ALL if self._state == _CLOSE and job.lazy else job.result.room()
 
     def _send_some(self) -> None:
         """Push as many chunks as there are free places."""
@@ -384,9 +403,9 @@ class Pool:
         self._push(publishing.new_id(), messages)
         for job, error in ended:
             if error is not None:
-                job.result._fail(error, at=job.taken)
+                job.result.fail(error, at=job.taken)
             else:
-                job.result._complete(job.taken)
+                job.result.complete(job.taken)
 
     def _push(self, mark: str, messages: dict[str, bytes]) -> None:
         try:
@@ -403,11 +422,11 @@ class Pool:
         with self._lock:
             for job, chunk in batch:
                 if self._state == _TERMINATE:
-                    job.result._fail(self._reason_to_end(job))
+                    job.result.fail(self._reason_to_end(job))
                     continue
                 call_id = publishing.new_id()
                 message = self._render(call_id, job, chunk)
-                if not job.result._starting(call_id, message):
+                if not job.result.starting(call_id, message):
                     continue
                 self._out[call_id] = (job, chunk.first, chunk.items)
                 self._inbox.expect(
@@ -432,7 +451,7 @@ class Pool:
             with self._changed:
                 self._changed.wait(_PAUSE_S)
 
-    def _withdraw(self, call_id: str, message: bytes) -> bool:
+    def withdraw(self, call_id: str, message: bytes) -> bool:
         """Take back a call that no worker has taken yet; whether that was so."""
         with foreseen():
             withdrawn = store().lrem(self._kind.value, 1, message)  # type: ignore[arg-type]
@@ -492,7 +511,7 @@ class Pool:
             with self._changed:
                 self._broken = self._broken or outcomes[0].error()
             self.terminate()
-        job.result._receive(first, items, outcomes)
+        job.result.receive(first, items, outcomes)
 
     def _abandon(self, reason: Callable[[Job], BaseException]) -> list[str]:
         """Fail all that has no outcome yet; the ids of the calls that are out."""
@@ -506,7 +525,7 @@ class Pool:
         for call_id in out:
             self._inbox.forget(call_id)
         for job in jobs.values():
-            job.result._fail(reason(job))
+            job.result.fail(reason(job))
         return out
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from shared.errors import DaySixError
 from shared.handles.base import Handle
 from shared.handles.scripts import Script, hear, ticket
-from shared.multiprocessing import lines
+from shared.multiprocessing import turns
 from shared.multiprocessing.barriers import Barrier
 from shared.multiprocessing.locks import (
     SEM_VALUE_MAX,
@@ -68,15 +68,15 @@ class Condition(Handle):
         the_ticket = ticket()
         deadline = None if timeout is None else time.monotonic() + timeout
         # In line before the lock is free: who notifies needs the lock, so nothing is missed.
-        told = bool(lines.WAIT(self._name, the_ticket))
+        told = bool(turns.WAIT(self._name, the_ticket))
         count = self._lock._release_all()
         try:
             while not told and (deadline is None or time.monotonic() < deadline):
                 hear(the_ticket, deadline)
-                told = bool(lines.WAIT(self._name, the_ticket))
+                told = bool(turns.WAIT(self._name, the_ticket))
         finally:
             with suppress(DaySixError):
-                told = told or bool(lines.STOP_WAITING(self._name, the_ticket))
+                told = told or bool(turns.STOP_WAITING(self._name, the_ticket))
             self._lock._acquire_again(count)
         return told
 
@@ -96,7 +96,7 @@ class Condition(Handle):
         """Wake the `n` that have waited longest."""
         if not self._lock._is_mine():
             raise self._not_owned("lock is not owned")
-        lines.NOTIFY(self._name, n)
+        turns.NOTIFY(self._name, n)
 
     def notify_all(self) -> None:
         """Wake all that wait."""
@@ -106,7 +106,7 @@ class Condition(Handle):
         return AssertionError(message)
 
     def _waiters(self) -> int:
-        return int(lines.WAITERS(self._name))
+        return int(turns.WAITERS(self._name))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}({self._lock}, {or_unknown(self._waiters)})>"

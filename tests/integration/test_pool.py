@@ -28,7 +28,7 @@ from shared.errors import (
     TaskWithdrawn,
     WorkerLost,
 )
-from shared.multiprocessing import Pool, chunks
+from shared.multiprocessing import Pool, jobs
 from shared.pools import PoolKind
 from shared.settings import current
 from tests.integration import functions as f
@@ -705,13 +705,13 @@ def test_the_tutorials_twenty_tasks_take_four_rounds_of_a_second(kind):
 @pytest.fixture
 def sizes(monkeypatch):
     """The items of each chunk, in the order in which they are sent."""
-    encode, sizes = chunks.encode, []
+    encode, sizes = jobs.encode, []
 
     def spy(function, mode, items):
         sizes.append(len(items))
         return encode(function, mode, items)
 
-    monkeypatch.setattr(chunks, "encode", spy)
+    monkeypatch.setattr(jobs, "encode", spy)
     return sizes
 
 
@@ -1083,8 +1083,8 @@ def test_a_message_on_the_queue_holds_no_code_and_no_password(stack):
 
 
 def job_and_chunk():
-    chunk = chunks.Chunk(0, 1, *chunks.encode(f.double, Mode.MAP, [1]))
-    return chunks.Job.of(chunk, None), chunk
+    chunk = jobs.Chunk(0, 1, *jobs.encode(f.double, Mode.MAP, [1]))
+    return jobs.Job.of(chunk, None), chunk
 
 
 @pytest.fixture

@@ -1,16 +1,14 @@
-"""What a pool sends: items in chunks, each chunk one call, and how many are on their way."""
+"""What a pool sends: jobs, cut into chunks of consecutive items, each chunk one call."""
 
 import itertools
-import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from shared.calls import encoding
 from shared.calls.encoding import Mode
 from shared.calls.outcomes import Outcomes
 from shared.errors import MessageTooLarge
-from shared.multiprocessing.awaitables import ALL, AsyncResult, IMapIterator
+from shared.multiprocessing.pacing import Sizes
 
 
 class Chunk:
@@ -29,13 +27,39 @@ class Chunk:
         self.kwargsrepr = kwargsrepr
 
 
+class Receiver(Protocol):
+    """Where a pool puts the outcomes of a job: a result, an iterator, a future.
+
+    `starting`, `took` and `room` are called in the thread that sends, `receive` in the thread
+    that reads the replies, `fail` and `complete` in either.
+    """
+
+    def starting(self, call_id: str, message: bytes) -> bool:
+        """Note that a chunk is about to be sent; False keeps the chunk back."""
+
+    def took(self, chunks: int) -> None:
+        """Note that so many chunks were taken from the job."""
+
+    def room(self) -> int:
+        """How many chunks may be taken now; `ALL` where there is no bound."""
+
+    def receive(self, first: int, items: int, outcomes: Outcomes) -> None:
+        """Take a chunk's outcomes; `first` is the index of its first item."""
+
+    def fail(self, error: BaseException, at: int | None = None) -> None:
+        """End with an error: of the caller's iterable after `at` items, else of the pool."""
+
+    def complete(self, count: int) -> None:
+        """Note that the iterable ended after so many items."""
+
+
 class Job:
     """What one method call asked for: its chunks still to send, and where outcomes go."""
 
     def __init__(
         self,
         chunks: Iterator[Chunk],
-        result: AsyncResult | IMapIterator | Any,
+        result: Receiver,
         function: str,
         *,
         total: int | None = None,
@@ -50,7 +74,7 @@ class Job:
         self.taken = 0  # items
 
     @classmethod
-    def of(cls, chunk: Chunk, result: Any) -> "Job":
+    def of(cls, chunk: Chunk, result: Receiver) -> "Job":
         """A job of one chunk."""
         return cls(iter([chunk]), result, chunk.function, total=chunk.items, encoded=True)
 
@@ -76,96 +100,7 @@ class Job:
 
     def _count(self, chunks: list[Chunk]) -> None:
         self.taken += sum(chunk.items for chunk in chunks)
-        self.result._took(len(chunks))
-
-
-_WINDOW_S = 0.1
-_MOST_AHEAD = 1000
-
-
-class Pace:
-    """How many chunks of a pool may be out beside those that run.
-
-    As many as were answered within the last tenth of a second: whoever is done finds the next
-    one waiting, many travel together, and what runs for long has next to nothing waiting
-    behind it, where it would be in the way of other callers.
-    """
-
-    def __init__(self) -> None:
-        self._since = time.monotonic()
-        self._now = self._before = 0  # answers in this window, and in the one before
-
-    def answered(self) -> None:
-        """Count one."""
-        self._turn()
-        self._now += 1
-
-    def ahead(self) -> int:
-        """How many."""
-        self._turn()
-        return min(max(self._now, self._before), _MOST_AHEAD)
-
-    def _turn(self) -> None:
-        now = time.monotonic()
-        if now - self._since >= _WINDOW_S:
-            self._before = self._now if now - self._since < 2 * _WINDOW_S else 0
-            self._now = 0
-            self._since = now
-
-
-# A chunk's own cost is about a millisecond of a processor: it is to last ten times that, and
-# no longer than ten times that again.
-_LEAST_S, _MOST_S = 0.01, 0.1
-_MOST_BYTES = 1_000_000
-_MOST_PROBED = 32
-
-
-class Sizes:
-    """How many items of a `map` go in each of its chunks.
-
-    What `chunksize` says; without it, first a few to each place, to see how long they take.
-    Then as many as run for a tenth of a second, no more than a place's share, fewer near the
-    end, so that nobody waits for the last ones alone, but not so few that sending them costs
-    more than they do.
-    """
-
-    def __init__(self, total: int, places: int, chunksize: int | None) -> None:
-        self.sent = 0  # chunks
-        self.given = chunksize
-        self._places = places
-        self._total = total
-        self._item_s = self._item_bytes = 0.0
-        self._answered = False
-
-    def next(self, left: int) -> int:
-        """How many items, of those that are left."""
-        if self.given is not None:
-            return self.given
-        if not self._answered:
-            return min(math.ceil(self._total / (64 * self._places)), _MOST_PROBED)
-        share = math.ceil(left / (2 * self._places))
-        least = _LEAST_S / self._item_s if self._item_s else left
-        most = min(
-            10 * least,
-            _MOST_BYTES / self._item_bytes if self._item_bytes else left,
-            math.ceil(self._total / max(4, self._places)),
-        )
-        return max(1, int(min(max(share, least), most)))
-
-    def note(self, outcomes: Outcomes) -> None:
-        """Learn from a chunk that came back."""
-        if outcomes.seconds:  # not those of a call that never ran
-            # The latest counts as much as all before it.
-            item_s = outcomes.seconds / len(outcomes)
-            self._item_s = (self._item_s + item_s) / 2 if self._item_s else item_s
-        self._item_bytes = max(self._item_bytes, outcomes.size_bytes / len(outcomes))
-        self._answered = True
-
-    def room(self) -> int:
-        """How many chunks may be sent."""
-        if self.given is not None or self._answered:
-            return ALL
-        return self._places - self.sent
+        self.result.took(len(chunks))
 
 
 def cut(func: Callable[..., Any], mode: Mode, items: Iterable[Any], size: int) -> Iterator[Chunk]:

@@ -6,14 +6,14 @@ from shared.calls import codec
 from shared.calls.encoding import Mode
 from shared.calls.outcomes import Outcome, Outcomes
 from shared.errors import MessageTooLarge
-from shared.multiprocessing import chunks
+from shared.multiprocessing import jobs, pacing
 from tests.unit import shapes
 
 
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(chunks.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(pacing.time, "monotonic", lambda: clock.now)
     return clock
 
 
@@ -28,11 +28,11 @@ def answer(pace, clock, count, each_s):
 
 
 def test_a_pool_that_nobody_has_answered_has_nothing_ahead(clock):
-    assert chunks.Pace().ahead() == 0
+    assert pacing.Pace().ahead() == 0
 
 
 def test_as_many_are_ahead_as_were_answered_in_a_tenth_of_a_second(clock):
-    pace = chunks.Pace()
+    pace = pacing.Pace()
 
     answer(pace, clock, 1_000, 0.001)
 
@@ -40,7 +40,7 @@ def test_as_many_are_ahead_as_were_answered_in_a_tenth_of_a_second(clock):
 
 
 def test_what_runs_for_long_has_no_more_than_its_like_waiting_behind_it(clock):
-    pace = chunks.Pace()
+    pace = pacing.Pace()
 
     answer(pace, clock, 100, 1.0)
 
@@ -48,7 +48,7 @@ def test_what_runs_for_long_has_no_more_than_its_like_waiting_behind_it(clock):
 
 
 def test_what_was_fast_before_a_pause_says_nothing_of_what_comes_after(clock):
-    pace = chunks.Pace()
+    pace = pacing.Pace()
     answer(pace, clock, 1_000, 0.001)
 
     clock.now += 0.3
@@ -57,7 +57,7 @@ def test_what_was_fast_before_a_pause_says_nothing_of_what_comes_after(clock):
 
 
 def test_there_is_a_bound_however_fast_the_answers_come(clock):
-    pace = chunks.Pace()
+    pace = pacing.Pace()
 
     answer(pace, clock, 50_000, 0.000_01)
 
@@ -82,7 +82,7 @@ def drawn(sizes, total, item_s):
 
 @pytest.mark.parametrize("total", [1, 20, 100_000])
 def test_the_first_chunks_are_small_and_no_more_than_there_are_places(total):
-    sizes = chunks.Sizes(total, 4, None)
+    sizes = pacing.Sizes(total, 4, None)
 
     assert sizes.next(total) == {1: 1, 20: 1, 100_000: 32}[total]
     assert sizes.room() == 4
@@ -93,11 +93,11 @@ def test_the_first_chunks_are_small_and_no_more_than_there_are_places(total):
 
 
 def test_long_calls_go_one_by_one():
-    assert drawn(chunks.Sizes(100, 4, None), 100, 1.0)[2:] == [1] * 98
+    assert drawn(pacing.Sizes(100, 4, None), 100, 1.0)[2:] == [1] * 98
 
 
 def test_chunks_last_a_tenth_of_a_second_and_shrink_towards_the_end():
-    found = drawn(chunks.Sizes(10_000, 4, None), 10_000, 0.002)
+    found = drawn(pacing.Sizes(10_000, 4, None), 10_000, 0.002)
 
     assert max(found) == 50
     assert found[1:] == sorted(found[1:], reverse=True)
@@ -105,17 +105,17 @@ def test_chunks_last_a_tenth_of_a_second_and_shrink_towards_the_end():
 
 
 def test_calls_that_take_next_to_no_time_go_in_four_chunks():
-    assert drawn(chunks.Sizes(20_000, 2, None), 20_000, 1e-7) == [32, 5000, 5000, 5000, 4968]
+    assert drawn(pacing.Sizes(20_000, 2, None), 20_000, 1e-7) == [32, 5000, 5000, 5000, 4968]
 
 
 def test_every_place_has_its_share_should_the_later_calls_take_longer():
-    found = drawn(chunks.Sizes(20_000, 100, None), 20_000, 1e-7)
+    found = drawn(pacing.Sizes(20_000, 100, None), 20_000, 1e-7)
 
     assert max(found) == 200
 
 
 def test_large_results_go_in_chunks_of_a_megabyte():
-    sizes = chunks.Sizes(20_000, 4, None)
+    sizes = pacing.Sizes(20_000, 4, None)
 
     sizes.note(answered(10, 1e-7, item_bytes=100_000))
 
@@ -123,7 +123,7 @@ def test_large_results_go_in_chunks_of_a_megabyte():
 
 
 def test_a_call_that_was_lost_says_nothing_of_how_long_the_others_take():
-    sizes = chunks.Sizes(100, 4, None)
+    sizes = pacing.Sizes(100, 4, None)
     sizes.note(answered(1, 1.0))
 
     sizes.note(Outcomes.of(Outcome(False, OSError("lost"))))
@@ -133,7 +133,7 @@ def test_a_call_that_was_lost_says_nothing_of_how_long_the_others_take():
 
 @pytest.mark.parametrize("given", [1, 7, 200])
 def test_what_the_caller_says_is_obeyed(given):
-    sizes = chunks.Sizes(100, 4, given)
+    sizes = pacing.Sizes(100, 4, given)
     room = sizes.room()
     sizes.note(answered(1, 1e-7))
 
@@ -143,23 +143,23 @@ def test_what_the_caller_says_is_obeyed(given):
 
 def test_items_that_are_too_large_together_go_in_smaller_chunks(monkeypatch):
     monkeypatch.setenv("MESSAGE_LIMIT_BYTES", "2000")
-    chunks.encoding.current.cache_clear()
+    jobs.encoding.current.cache_clear()
     items = ["x" * 400] * 20
-    given, free = chunks.Sizes(20, 4, 10), chunks.Sizes(20, 4, None)
+    given, free = pacing.Sizes(20, 4, 10), pacing.Sizes(20, 4, None)
     free.note(answered(1, 1e-7))
 
-    cut = list(chunks.cut_sequence(shapes.double, Mode.MAP, items, free))
+    cut = list(jobs.cut_sequence(shapes.double, Mode.MAP, items, free))
 
     assert sum(chunk.items for chunk in cut) == 20
     assert [chunk.first for chunk in cut[:3]] == [0, cut[0].items, 2 * cut[0].items]
     assert all(len(chunk.payload) <= 2000 for chunk in cut)
     with pytest.raises(MessageTooLarge):
-        next(chunks.cut_sequence(shapes.double, Mode.MAP, items, given))
+        next(jobs.cut_sequence(shapes.double, Mode.MAP, items, given))
 
 
 def test_a_part_of_a_range_travels_as_a_range():
-    (first, second) = chunks.cut_sequence(
-        shapes.double, Mode.MAP, range(10, 100_000, 3), chunks.Sizes(30_000, 4, 20_000)
+    (first, second) = jobs.cut_sequence(
+        shapes.double, Mode.MAP, range(10, 100_000, 3), pacing.Sizes(30_000, 4, 20_000)
     )
 
     assert first.items + second.items == len(range(10, 100_000, 3))
