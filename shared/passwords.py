@@ -17,6 +17,7 @@ import secrets
 import sys
 from pathlib import Path
 
+from shared.broker import inspection
 from shared.errors import SettingsError
 from shared.settings import current, read_secret
 
@@ -25,16 +26,37 @@ REDIS_CONF = "redis.conf"
 # Nobody administers Redis over the network: no CONFIG, FLUSHALL, KEYS, DEBUG, MONITOR, ACL …;
 # kombu loads its scripts.
 _COMMANDS = "+@all -@admin -@dangerous -function -script +script|load +script|exists"
+
+
+def _looks_only() -> str:
+    """The rules of a user that reads everything, and writes what a question to a worker needs.
+
+    Each writing command has its own keys: names are exact, and where an asker's own id is part of
+    one, nothing reads a task from there.
+    """
+    answers = f"~*.{inspection.REPLIES} ~*.{inspection.REPLIES}??[369]"
+    tables = " ".join(
+        f"~_kombu.{table}.{exchange}"
+        for table in ("binding", "binding_permanent")
+        for exchange in (inspection.REPLIES, "celeryev")
+    )
+    return " ".join(
+        (
+            "%R~* &* -@all +@read +@connection +@transaction -@admin -@dangerous",
+            "+psubscribe +punsubscribe",
+            f"(&/*.{inspection.EXCHANGE} +publish)",
+            f"({answers} +brpop +del)",
+            f"({tables} +sadd +srem)",
+        )
+    )
+
+
 # Each user of Redis: the folder of its password, beside that of Redis itself, and what it may do.
 # A producer's locks, queues and managers have names of their own: no list of keys could hold them.
 _USERS = {
     "worker": ("worker", f"~* &* {_COMMANDS}"),
     "producer": ("producer", f"~* &* {_COMMANDS}"),
-    # Reads everything that it shows; writes what remote control and its answers need, no queue.
-    "flower": (
-        "flower-redis",
-        "%R~* ~_kombu.* ~*celeryev* ~*pidbox* ~unacked* ~owners* ~buried ~taken:* &* " + _COMMANDS,
-    ),
+    "flower": ("flower-redis", _looks_only()),
 }
 _USAGE = "usage: python -m shared.passwords [show | set flower]"
 

@@ -5,9 +5,21 @@ come out of a file, where neither ``ps`` nor ``docker inspect`` shows it. Each l
 below is one of Flower's options.
 """
 
+from shared.app import app as _app
+from shared.broker import inspection as _inspection
 from shared.settings import current, read_secret
 
 _settings = current()
+
+# Flower shows, and changes nothing: no task sent or revoked, no pool resized, no worker told to
+# consume another queue or to stop. `celery control` and `producer` do these.
+read_only = True
+enable_events = False  # workers send them anyway, as soon as anybody listens
+# Flower's user of Redis may ask by this mailbox only. Without an expiry, what kombu notes of a
+# queue is two plain sets, by exact names; with one it is a script that may delete any.
+_app.conf.update(
+    control_exchange=_inspection.NAMESPACE, control_queue_expires=None, event_queue_expires=None
+)
 
 # Left at its default on purpose: `cookie_secret`, random at each start. It signs OAuth sessions
 # only, and this login is HTTP basic, without a session.

@@ -1,11 +1,17 @@
-"""Remote control of a gevent worker that survives a lost broker."""
+"""Remote control: in a gevent worker it survives a lost broker; Flower may only look."""
 
+import contextlib
 import time
+import uuid
 from typing import Any
 
+import kombu
 from celery.utils.log import get_logger
 from celery.worker.consumer import control
 from celery.worker.pidbox import gPidbox
+from kombu import pidbox
+
+from shared.broker import inspection
 
 logger = get_logger(__name__)
 
@@ -35,11 +41,71 @@ class GreenPidbox(gPidbox):
                 return
 
 
+class Node(pidbox.Node):
+    """Listens to Celery's mailbox, and to the one that only answers what a worker does."""
+
+    def listen(self, channel: Any = None, callback: Any = None) -> Any:
+        """Consume from both; Celery's consumer."""
+        consumer = super().listen(channel, callback)
+        asked = kombu.Consumer(
+            channel or self.channel,
+            [_LOOKING.get_queue(self.hostname)],
+            callbacks=[self._answer],
+            no_ack=True,
+            accept=["json"],
+            on_decode_error=self.on_decode_error,
+        )
+        asked.consume()
+        return consumer
+
+    def _answer(self, body: Any, message: Any) -> None:
+        # Whoever may look may send anything: whatever this raises is the message's fault.
+        try:
+            asked = _asked(body, self.hostname)
+            if asked is not None:
+                method, ticket, reply_list = asked
+                # No arguments of the sender's: some would be attributes to read, or patterns.
+                reply = self.handle(method, {"safe": True} if method == "active" else {})
+                self._send(reply_list, {self.hostname: reply}, ticket)
+        except self.channel.connection_errors:
+            raise
+        except Exception as error:
+            logger.warning("a question of Flower's was not answered: %r", error)
+
+    def _send(self, reply_list: str, reply: Any, ticket: str) -> None:
+        # To the list by its name: a table of bindings would say where else it goes.
+        headers = {"ticket": ticket, "clock": self.mailbox.clock.forward()}
+        with self.mailbox.producer_or_acquire(None, self.channel) as producer:
+            producer.publish(reply, exchange="", routing_key=reply_list, headers=headers)
+        with self.channel.conn_or_acquire() as client:
+            client.expire(reply_list, inspection.ANSWER_KEPT_S)
+
+
+_LOOKING = pidbox.Mailbox(inspection.NAMESPACE, type="fanout")
+
+
+def _asked(body: Any, hostname: str) -> tuple[str, str, str] | None:
+    """The method, the ticket and the list for the answer; None where nothing is to be answered."""
+    method, destination, ticket = (body.get(key) for key in ("method", "destination", "ticket"))
+    if method not in inspection.METHODS:
+        return None
+    if destination is not None and not (isinstance(destination, list) and hostname in destination):
+        return None
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        asker = str(uuid.UUID(body["reply_to"]["routing_key"]))
+        return method, str(uuid.UUID(ticket)), f"{asker}.{inspection.REPLIES}"
+    return None
+
+
 class Control(control.Control):
-    """Celery's, with that greenlet in a gevent worker."""
+    """Celery's, with that greenlet in a gevent worker, and with both mailboxes."""
 
     def __init__(self, c: Any, **kwargs: Any) -> None:
         super().__init__(c, **kwargs)
         if self.is_green:
             self.box = GreenPidbox(c)
             self.start, self.stop, self.shutdown = self.box.start, self.box.stop, self.box.shutdown
+        celerys = self.box.node
+        self.box.node = Node(
+            celerys.hostname, celerys.state, handlers=celerys.handlers, mailbox=celerys.mailbox
+        )

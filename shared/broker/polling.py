@@ -123,8 +123,11 @@ class Poller(base.MultiChannelPoller):
 
     def maybe_restore_messages(self) -> None:
         """Return what plain workers left behind; they wait for an hour, so this can wait too."""
-        if time.monotonic() - self._restored_at >= _RESTORE_EVERY_S:
-            self._restored_at = time.monotonic()
+        if time.monotonic() - self._restored_at < _RESTORE_EVERY_S:
+            return
+        self._restored_at = time.monotonic()
+        # Whoever only reads answers leaves this to the workers; Flower may not do it.
+        if not all(channel._no_ack.issuperset(channel.active_queues) for channel in self._channels):
             super().maybe_restore_messages()
 
     def close(self) -> None:

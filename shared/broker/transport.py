@@ -26,7 +26,7 @@ from kombu.log import get_logger
 from kombu.transport import redis as base
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 
 from shared.broker import deadletters, ownership
 from shared.broker.events import listeners
@@ -374,6 +374,18 @@ class Channel(base.Channel):
         with self.conn_or_acquire() as client:
             topics = self._get_publish_topics(exchange, routing_key)
             listeners.note(sum(client.publish(topic, dumps(message)) for topic in topics))
+
+    def _receive_one(self, c: Any) -> Any:
+        """Receive one broadcast message; skip one that is none, whoever sent it."""
+        try:
+            return super()._receive_one(c)
+        except Empty:
+            return False
+        except (RedisError, *self.connection_errors):
+            raise
+        except Exception as error:
+            logger.warning("skipped a broadcast message that cannot be read: %r", error)
+            return False
 
     def _restore(self, message: Any, leftmost: bool = False) -> None:
         if parse_tag(message.delivery_tag):
