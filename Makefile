@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 CHAOS_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help demo test test-cpython chaos bench lint up lock
+.PHONY: help demo test test-cpython chaos fuzz bench lint up lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ test-cpython: ## run CPython's own tests on our queues, locks and the like
 chaos: ## kill workers, Redis and connections, and account for every task; about an hour
 	@$(PYTHON) tools/setup.py dev
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+fuzz: ## try two thousand made-up values a property instead of twenty; about ten minutes
+	@$(PYTHON) tools/setup.py dev
+	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m hypothesis tests/unit tests/handles $(PYTEST_ARGS)
 
 # Beside other queues; or WORKERS=1: of ours alone.
 BENCH := $(if $(WORKERS),bench.workers,bench --made)

@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 
+import hypothesis
 import pytest
 
 from shared import settings
@@ -17,6 +18,13 @@ from tests.support import unavailable
 for name in Settings.model_fields:
     os.environ.pop(name.upper(), None)
 
+
+# What decides is how many examples, not how busy the machine is.
+for profile, examples in (("dev", 20), ("ci", 100), ("fuzz", 2_000)):
+    hypothesis.settings.register_profile(profile, deadline=None, max_examples=examples)
+hypothesis.settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev")
+)
 
 # Started in the background of a shell, all of this would ignore the Ctrl-C that tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)

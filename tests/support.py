@@ -74,8 +74,8 @@ def redis_binary():
         return unavailable(str(error))
 
 
-def _end_with_parent():
-    """Have Linux end the server when the tests are killed."""
+def end_with_parent():
+    """Have Linux end a child when the tests are killed; for `preexec_fn`."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
 
@@ -83,17 +83,17 @@ def _end_with_parent():
 class RedisServer:
     """A running Redis on a free port, with a folder of its own and a client."""
 
-    def __init__(self, *, persistent=False):
+    def __init__(self, *, persistent=False, config="", user=None):
         binary = redis_binary()
         self.folder = Path(tempfile.mkdtemp(prefix="day-six-redis-"))
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.client = redis.Redis.from_url(self.url)
+        # A user without a password takes any.
+        login = {"username": user, "password": "any"} if user else {}
+        self.client = redis.Redis.from_url(self.url, **login)
         self._command = [binary, "-"]
         kept = "appendonly yes\nappendfsync always" if persistent else "appendonly no"
-        self._config = (
-            f'bind 127.0.0.1\nport {self.port}\ndir "{self.folder}"\nsave ""\n{kept}\n'.encode()
-        )
+        self._config = f'bind 127.0.0.1\nport {self.port}\ndir "{self.folder}"\nsave ""\n{kept}\n{config}'.encode()
         self.start()
 
     def __enter__(self):
@@ -111,7 +111,7 @@ class RedisServer:
             stderr=subprocess.DEVNULL,
             cwd=self.folder,
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
         self.process.stdin.write(self._config)
         self.process.stdin.close()

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.calls import codec
@@ -75,7 +75,6 @@ def outcome(target, step):
     return "itself" if result is target else result
 
 
-@settings(max_examples=80, deadline=None)
 @given(start=st.lists(NUMBERS, max_size=6), steps=st.lists(LIST_STEPS, max_size=12))
 def test_a_list_behaves_as_a_list(redis_only, start, steps):
     with Manager() as manager:
@@ -172,7 +171,6 @@ DICT_STEPS = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(start=st.dictionaries(KEYS, NUMBERS, max_size=4), steps=st.lists(DICT_STEPS, max_size=12))
 def test_a_dict_behaves_as_a_dict(redis_only, start, steps):
     with Manager() as manager:

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import NotPortable
@@ -62,7 +62,6 @@ def test_what_cannot_travel_is_refused_at_the_put():
     assert q.empty()
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     size=st.integers(0, 3),
     steps=st.lists(st.sampled_from(["put", "get", "qsize", "full", "empty"]), max_size=40),

@@ -3,7 +3,7 @@
 import ctypes
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.calls import codec
@@ -35,7 +35,6 @@ class Point(ctypes.Structure):
 INTEGERS = [code for code in typecode_to_type if code not in "cufd"]
 
 
-@settings(max_examples=100, deadline=None)
 @given(code=st.sampled_from(INTEGERS), number=st.integers(-(2**70), 2**70))
 def test_integers_wrap_as_in_ctypes(redis_only, code, number):
     ours, model = RawValue(code), typecode_to_type[code]()
@@ -75,7 +74,6 @@ SLICES = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     items=st.lists(st.integers(-9, 9), max_size=6),
     steps=st.lists(

