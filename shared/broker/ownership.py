@@ -13,6 +13,7 @@ and comes back finds itself buried: it becomes another owner, and what it settle
 one's counts only where the message has not gone back yet.
 """
 
+import atexit
 import contextlib
 import itertools
 import os
@@ -138,8 +139,8 @@ class Owner:
         self.name = ""
         self._ranges = itertools.count()
         self._left: deque[tuple[str, int]] = deque()
-        # The delivery tags of what is being run, which is not to be given back.
-        self.running: Callable[[], set[str]] = set
+        # In a worker: the delivery tags of what is being run, which is not to be given back.
+        self.running: Callable[[], set[str]] | None = None
         self._settings = settings
         self._renewing = threading.Lock()
         self._settled: deque[str] = deque()
@@ -310,7 +311,7 @@ class Owner:
             logger.warning("what %s holds comes back when its lease ends: %s", self.name, error)
 
     def _settle_doubts(self) -> None:
-        running = self.running()
+        running = self.running() if self.running is not None else set()
         for delivery_tag, since in list(self._doubtful.items()):
             if delivery_tag in running:
                 del self._doubtful[delivery_tag]
@@ -413,3 +414,10 @@ def _forget() -> None:
 
 
 os.register_at_fork(after_in_child=_forget)
+
+
+@atexit.register
+def _retire_at_exit() -> None:
+    """Acknowledge what is acknowledged, and return the rest. A worker does that by itself."""
+    if _owner is not None and _owner.running is None:
+        _owner.retire()

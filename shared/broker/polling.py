@@ -24,6 +24,11 @@ class Poller(base.MultiChannelPoller):
         self._restored_at = 0.0
         self._subclients_checked_at = 0.0
 
+    @property
+    def has_loop(self) -> bool:
+        """Whether Celery's event loop waits for the sockets."""
+        return self._loop is not None
+
     def wake(self) -> None:
         """Have the consumer look whether it may take more; from any thread."""
         # A full pipe wakes as well as a fuller one; a closed one has nobody to wake.

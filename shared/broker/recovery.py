@@ -25,6 +25,9 @@ end
 return 0
 """
 
+# The same, but to the end of the list.
+_REQUEUE = _RETURN.replace("rpush", "lpush")
+
 # KEYS: what an owner had taken, buried, the counts. ARGV: owner, what to count it as.
 _FORGET = """
 if redis.call('exists', KEYS[1]) == 0 and redis.call('srem', KEYS[2], ARGV[1]) == 1 then
@@ -53,6 +56,37 @@ def give_back(client: redis.Redis, delivery_tags: Iterable[str]) -> None:
                 list_name, _, message = entry.partition(b"\n")
                 pipe.eval(_RETURN, 2, key, list_name, number, message)
         pipe.execute()
+
+
+def return_delivered(client: redis.Redis, delivery_tag: str) -> None:
+    """Return a message that a consumer got to the front of its queue, marked as redelivered."""
+    _put_back(client, delivery_tag, _RETURN)
+
+
+def requeue_delivered(client: redis.Redis, delivery_tag: str) -> None:
+    """Return a message that a consumer got to the end of its queue, marked as redelivered."""
+    _put_back(client, delivery_tag, _REQUEUE)
+
+
+def _put_back(client: redis.Redis, delivery_tag: str, script: str) -> None:
+    found = parse_tag(delivery_tag)
+    entry: Any = client.hget(*found) if found else None
+    if found is None or entry is None:
+        return
+    list_name, _, text = entry.partition(b"\n")
+    message = parse(text)
+    if message is not None:
+        _mark_redelivered(message)
+        text = json.dumps(message).encode()
+    client.eval(script, 2, found[0], list_name, found[1], text)
+
+
+def _mark_redelivered(message: dict[str, Any]) -> None:
+    """Say in both places where kombu says so: Celery's tasks find either."""
+    message["headers"]["redelivered"] = True
+    info = message["properties"].get("delivery_info")
+    if isinstance(info, dict):
+        info["redelivered"] = True
 
 
 def return_all(client: redis.Redis, owner: str) -> None:
@@ -94,9 +128,7 @@ def return_message(client: redis.Redis, delivery_tag: str, lost_worker: str) -> 
         reason = f"its worker was lost {lost} times"
         bury(client, delivery_tag, reason, worker=lost_worker, message=message, tell=True)
         return False
-    info = message["properties"].get("delivery_info")
-    if isinstance(info, dict):
-        info["redelivered"] = True
+    _mark_redelivered(message)
     text = json.dumps(message).encode()
     return bool(client.eval(_RETURN, 2, found[0], list_name, found[1], text))
 

@@ -17,10 +17,11 @@ import functools
 import json
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from queue import Empty
 from typing import Any
 
+import redis
 from hiredis import pack_command
 from kombu.log import get_logger
 from kombu.transport import redis as base
@@ -33,7 +34,7 @@ from shared.broker.events import listeners
 from shared.broker.keys import OWNER_NAMES, TAKEN
 from shared.broker.messages import HISTORY, UNREADABLE, parse_tag, tag
 from shared.broker.polling import KEEP_S, Poller
-from shared.broker.recovery import return_lost
+from shared.broker.recovery import requeue_delivered, return_delivered, return_lost
 from shared.settings import current
 
 logger = get_logger(__name__)
@@ -77,9 +78,11 @@ class QoS(base.QoS):
             self.channel.wake()
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Return the message to the front of its queue, or make it a dead letter.
+        """Return the message to its queue, marked as redelivered, or make it a dead letter.
 
-        A message whose pool process was lost has an attribute ``lost_worker``.
+        A message whose pool process was lost has an attribute ``lost_worker``: it goes to the
+        front. Any other goes to the end, as kombu does it, so that a task which always rejects
+        itself holds up no other.
         """
         owner = ownership.owner()
         message = self._delivered.get(delivery_tag)
@@ -90,24 +93,42 @@ class QoS(base.QoS):
                 lambda client: deadletters.bury(client, delivery_tag, reason, worker=owner.hostname)
             )
         elif worker is None:
-            owner.give_back([delivery_tag])
+            owner.act(lambda client: requeue_delivered(client, delivery_tag))
         else:
             owner.act(lambda client: return_lost(client, delivery_tag, worker))
+        _do_at_once(owner)
         self._make_room(delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> None:
         """Return what was taken and is not being run."""
+        self._flush()
         owner = ownership.existing()
-        if owner is not None:
+        if owner is not None and owner.running is not None:
             owner.give_back_unless_run(self._delivered)
+        elif owner is not None:
+            # No worker: nothing runs them. The last first, so that they come in their order again.
+            for delivery_tag in reversed(list(self._delivered)):
+                owner.act(functools.partial(return_delivered, delivery_tag=delivery_tag))
+            _do_at_once(owner)
         self._delivered.clear()
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
         """Return one message: ours, or one that a plain worker left in ``unacked``."""
         if parse_tag(tag):
-            ownership.owner().give_back([tag])
+            ownership.owner().act(lambda client: return_delivered(client, tag))
         else:
             super().restore_by_tag(tag, client, leftmost)
+
+
+def _do_at_once(owner: ownership.Owner) -> None:
+    """Have Redis do now what is asked for, in a process that is no worker.
+
+    Its program may look at the queue next, or end. A worker's consumer must not wait.
+    """
+    if owner.running is None:
+        # While Redis is away, the owner's own thread goes on trying.
+        with contextlib.suppress(redis.RedisError):
+            owner.flush()
 
 
 class Message(virtual.Message):
@@ -144,11 +165,46 @@ class Channel(base.Channel):
         self._kept: deque[tuple[dict[str, Any], str]] = deque()
         self._returning: set[str] = set()  # the first of each lot that is on its way back
         self._answered_at = 0.0
+        # As above, of what `basic_get` takes: a consumer's take may be under way meanwhile.
+        self._got_under = ""
+        self._got_number = 0
         super().__init__(*args, **kwargs)
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
+        """Take one message, and record it as taken; None where there is none."""
+        if no_ack or not self.ack_emulation:
+            return super().basic_get(queue, no_ack, **kwargs)
+        while answer := self._take_one(queue):
+            self._got_number = answer[0][0] + 1
+            for message, _ in self._messages(self._got_under, answer):
+                found = self.Message(message, channel=self)
+                self.qos.append(found, found.delivery_tag)
+                return found
+        return None
+
+    def _take_one(self, queue: str) -> Any:
+        keys = [self._q_for_pri(queue, pri) for pri in self.priority_steps]
+        while True:
+            owner = ownership.owner()
+            name = owner.name
+            if self._got_under != name:
+                self._got_under, self._got_number = name, owner.first_number(name)
+            with self.conn_or_acquire() as client:
+                # The last 1: redis-py may ask twice, and the first answer may be lost.
+                answer = ownership.TAKE.call(
+                    client,
+                    *(len(keys) + 2, OWNER_NAMES, TAKEN + name, *keys),
+                    *(name, self._got_number, 1, _largest(), 1),
+                )
+                if answer != -1:
+                    self._maybe_update_queues_expire(client, queue)
+                    return answer
+            owner.lost(name)
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
         """Also look into the new queue at once, whoever adds it while the consumer listens."""
-        (self._no_ack.add if no_ack else self._no_ack.discard)(queue)
+        unrecorded = no_ack or not self.ack_emulation
+        (self._no_ack.add if unrecorded else self._no_ack.discard)(queue)
         consumer = super().basic_consume(queue, no_ack, *args, **kwargs)
         self._wake()
         self.wake()
@@ -210,7 +266,8 @@ class Channel(base.Channel):
     def _how_many(self) -> int:
         """As many as there is room for, and while tasks are short some more."""
         if not self.qos.prefetch_count:
-            return _AT_ONCE
+            # Without an event loop, `drain_events` delivers one: its caller may want no second.
+            return _AT_ONCE if self.connection.cycle.has_loop else 1
         room: int = max(1, self.qos.can_consume_max_estimate())
         # What came with the last answer is with the pool by now: how long did that take?
         took = time.monotonic() - self._answered_at
@@ -300,11 +357,23 @@ class Channel(base.Channel):
         owner = ownership.owner()
         if self._under != owner.name:
             return  # the lease was lost meanwhile, and these went back
-        size_bytes, was_lost = 0, False
+        self._number = answer[-1][0] + 1
+        was_lost = False
+        for message, queue in self._messages(owner.name, answer):
+            self._kept.append((message, queue))
+            was_lost = was_lost or HISTORY in (message["headers"] or ())
+        self._mean_bytes = sum(len(entry) for _, entry, *_ in answer) / len(answer)
+        if was_lost and self.qos.prefetch_count:
+            # It may have cost a worker its life: few are to be there when it does so again.
+            room = self.qos.can_consume_max_estimate()
+            self._give_back(lambda index, queue: index >= room)
+
+    def _messages(
+        self, owner_name: str, answer: list[list[Any]]
+    ) -> Iterator[tuple[dict[str, Any], str]]:
+        """The messages of a take, each with its queue; what is none becomes a dead letter."""
         for number, entry, *size in answer:
-            self._number = number + 1
-            size_bytes += len(entry)
-            delivery_tag = tag(owner.name, number)
+            delivery_tag = tag(owner_name, number)
             list_name, _, text = entry.partition(b"\n")
             message = None if size else _readable(text, self.decode_body)
             if message is None:
@@ -312,13 +381,7 @@ class Channel(base.Channel):
                 self._bury(delivery_tag, reason)
                 continue
             message["properties"]["delivery_tag"] = delivery_tag
-            self._kept.append((message, list_name.decode().rsplit(self.sep, 1)[0]))
-            was_lost = was_lost or HISTORY in (message["headers"] or ())
-        self._mean_bytes = size_bytes / len(answer)
-        if was_lost and self.qos.prefetch_count:
-            # It may have cost a worker its life: few are to be there when it does so again.
-            room = self.qos.can_consume_max_estimate()
-            self._give_back(lambda index, queue: index >= room)
+            yield message, list_name.decode().rsplit(self.sep, 1)[0]
 
     def deliver(self) -> bool:
         """Hand on what was taken, as far as there is room; whether there was anything for it."""
@@ -388,8 +451,9 @@ class Channel(base.Channel):
             return False
 
     def _restore(self, message: Any, leftmost: bool = False) -> None:
-        if parse_tag(message.delivery_tag):
-            ownership.owner().give_back([message.delivery_tag])
+        delivery_tag = message.delivery_tag
+        if parse_tag(delivery_tag):
+            ownership.owner().act(lambda client: return_delivered(client, delivery_tag))
         else:
             super()._restore(message, leftmost)
 
@@ -409,6 +473,9 @@ class Channel(base.Channel):
             if owner is not None and self._under:
                 owner.leave_number(self._under, self._number)
                 self._under = ""
+            if owner is not None and self._got_under:
+                owner.leave_number(self._got_under, self._got_number)
+                self._got_under = ""
 
 
 class Transport(base.Transport):

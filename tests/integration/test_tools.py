@@ -5,7 +5,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 
@@ -14,12 +13,11 @@ import pytest
 from celery import Celery
 from kombu.transport.redis import Transport as KombusTransport
 
-from producer.stack import _free_ports
 from shared.app import app
 from shared.broker import presence
 from shared.broker.transport import Transport
 from shared.pools import PoolKind
-from tests.handles.redis_only import eventually
+from tests.support import free_port, wait_until
 
 PASSWORD = "a password: of @Flower"
 NAMES = [kind.value for kind in PoolKind]
@@ -30,7 +28,7 @@ def flower(stack, tmp_path_factory):
     """Flower's address, beside the stack's workers."""
     folder = tmp_path_factory.mktemp("flower")
     (folder / "password").write_text(PASSWORD)
-    (port,) = _free_ports(1)
+    port = free_port()
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [
@@ -45,13 +43,14 @@ def flower(stack, tmp_path_factory):
             stderr=subprocess.STDOUT,
         )
     url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 30
-    while True:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/healthcheck"):
-            break
+
+    def answers():
         assert process.poll() is None, (folder / "log").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/healthcheck"):
+            return True
+        return False
+
+    wait_until(answers, what="the start of Flower")
     yield url, folder / "log"
     process.terminate()
     process.wait(10)
@@ -129,7 +128,7 @@ def test_flower_knows_how_long_each_queue_is(flower):
     queue = NAMES[0]
     sent = [app.send_task("sleep", [0.2], queue=queue) for _ in range(80)]
 
-    found = eventually(lambda: queue in lengths(url) and lengths(url)[queue] and lengths(url))
+    found = wait_until(lambda: queue in lengths(url) and lengths(url)[queue] and lengths(url))
 
     assert set(NAMES) <= set(found)
     assert found[queue] > 0
