@@ -93,8 +93,14 @@ class NotRedis(BrokerUnavailable):
 class BrokerRefused(BrokerUnavailable):
     """Raised when Redis answers, and refuses the user, the password or the command."""
 
+    def __init__(self, address: str, reason: str, advice: str = "") -> None:
+        super().__init__(address, reason)
+        self.args = (address, reason, advice)
+        self.advice = advice
+
     def __str__(self) -> str:
-        return f"Redis at {self.address} refused: {self.reason}; check the user and password of REDIS_URL"
+        advice = f"; {self.advice}" if self.advice else ""
+        return f"Redis at {self.address} refused: {self.reason}{advice}"
 
 
 class BrokerFull(BrokerRefused):

@@ -1,10 +1,11 @@
 """The environment, read once, checked, and handed down as one frozen object."""
 
 import os
+import re
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlsplit, urlunsplit
+from typing import Annotated, Literal
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, PositiveInt, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,42 +13,92 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.errors import SettingsError
 from shared.pools import PoolKind
 
+_ADDRESS = "redis://[user:password@]host:6379/0"
+_QUOTING = (
+    "in a user or password, write / # ? @ : % [ ] and spaces as "
+    "%2F %23 %3F %40 %3A %25 %5B %5D %20, or put the password into REDIS_PASSWORD_FILE"
+)
+# Which options an address may have: what redis-py, kombu and Celery all read in the same way.
+_TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_TLS_OPTIONS = (*_TLS_FILES, "ssl_ca_path", "ssl_password", "ssl_ciphers")
+_CERTIFICATES = ("required", "optional", "none")
+_INSTEAD = {
+    "db": "write the number of the database behind the address, such as /4",
+    "socket_timeout": "set REDIS_TIMEOUT_S",
+    "socket_connect_timeout": "set REDIS_TIMEOUT_S",
+    "timeout": "set REDIS_TIMEOUT_S",
+    "max_connections": "set GEVENT_CONCURRENCY, from which it follows",
+    "username": f"write {_ADDRESS}",
+    "password": f"write {_ADDRESS}, or set REDIS_PASSWORD_FILE",
+}
+
 
 def _redis_url(text: str) -> str:
-    parts = urlsplit(text)
+    """The same address in the one spelling that redis-py, kombu, Celery and Flower agree on."""
+    text = text.strip()
+    advice = f"; {_QUOTING}" if "@" in text else ""
+    if any(char.isspace() or not (char.isprintable() or char > "\x7f") for char in text):
+        raise ValueError(f"has a space or a control character{advice}")
     try:
-        port_fits = parts.port is None or parts.port > 0
-    except ValueError:
-        port_fits = False
-    if parts.scheme not in ("redis", "rediss") or not parts.hostname or not port_fits:
-        raise ValueError("should look like redis://[user:password@]host:6379/0")
-    if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
-        raise ValueError("should end with the number of a database, such as /0")
-    if parts.query:
-        _check_options(text)
-    return text
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+        user, password = (
+            unquote(part or "", errors="strict") for part in (parts.username, parts.password)
+        )
+        userinfo = f"{quote(user, safe='')}:{quote(password, safe='')}@"
+    except ValueError:  # its text may hold the password
+        raise ValueError(f"should look like {_ADDRESS}{advice}") from None
+    if parts.scheme in ("unix", "socket") or "+" in parts.scheme or parts.scheme == "sentinel":
+        raise ValueError(f"names no host: workers reach Redis by {_ADDRESS}, or rediss:// for TLS")
+    behind = f"{parts.path}{parts.query}{parts.fragment}"
+    if parts.scheme not in ("redis", "rediss") or port == 0 or "@" in behind:
+        raise ValueError(f"should look like {_ADDRESS}{advice}")
+    name = host.partition("%")[0] if ":" in host else host  # behind %, the interface of IPv6
+    if not name or any(char in "%\"'<>\\^`{|};,*" for char in name):
+        raise ValueError(f"should look like {_ADDRESS}{advice}")
+    if parts.fragment or not re.fullmatch(r"/?|/[0-9]{1,9}/?", parts.path):
+        raise ValueError(f"should end with the number of a database, such as /0{advice}")
+    options = _options(parts.query, is_tls=parts.scheme == "rediss")
+    return urlunsplit(
+        (
+            parts.scheme,
+            ("" if userinfo == ":@" else userinfo.replace(":@", "@"))
+            + (f"[{host}]" if ":" in host else host)
+            + (f":{port}" if port else ""),
+            f"/{int(parts.path.strip('/'))}" if parts.path.strip("/") else "/0",
+            urlencode(options, safe="/:", quote_via=quote),
+            "",
+        )
+    )
 
 
-def _check_options(url: str) -> None:
-    """Have redis-py look at what follows the question mark, without connecting."""
-    import redis.connection  # noqa: PLC0415 - for this alone
-
-    try:
-        found: Any = redis.connection.parse_url(url)
-        made_by = found.pop("connection_class", redis.connection.Connection)
-        found.pop("max_connections", None)
-        made_by(**found)
-        for option in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
-            if option in found and not Path(found[option]).is_file():
-                raise ValueError(f"{option} is no file")
-    except TypeError as error:
-        # Redis-py names it, and nothing else of the URL.
-        unknown = str(error).rpartition(" ")[2]
-        raise ValueError(
-            f"has the option {unknown}, which does not exist, or goes with rediss:// only"
-        ) from None
-    except (ValueError, redis.RedisError) as error:
-        raise ValueError(f"has an option that does not fit: {error}") from None
+def _options(query: str, *, is_tls: bool) -> dict[str, str]:
+    """What follows the question mark, checked and spelled as redis-py, kombu and Celery read it."""
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in (*_TLS_OPTIONS, "ssl_cert_reqs", "ssl_check_hostname"):
+            instead = _INSTEAD.get(name, f"it may have {', '.join(_TLS_OPTIONS)} and a few others")
+            shown = name if name.isidentifier() else "…"
+            raise ValueError(f"has the option {shown}, which workers do not take; {instead}")
+        if not is_tls:
+            raise ValueError(f"has the option {name}, which goes with rediss:// only")
+        if not value or unquote(value) != value or name in options:
+            raise ValueError(f"has the option {name} twice, without a value, or quoted twice")
+        options[name] = value
+    for name in _TLS_FILES:
+        if name in options and not Path(options[name]).is_file():
+            raise ValueError(f"has an option that does not fit: {name} is no file")
+    if "ssl_cert_reqs" in options:
+        required = options["ssl_cert_reqs"].lower().removeprefix("cert_")
+        if required not in _CERTIFICATES:
+            raise ValueError(f"has an ssl_cert_reqs that is none of {', '.join(_CERTIFICATES)}")
+        options["ssl_cert_reqs"] = required
+    if "ssl_check_hostname" in options:
+        checked = options["ssl_check_hostname"].lower()
+        if checked not in ("true", "false"):
+            raise ValueError("has an ssl_check_hostname that is neither true nor false")
+        options["ssl_check_hostname"] = checked
+    return options
 
 
 def _module_names(text: str) -> str:

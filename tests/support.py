@@ -83,13 +83,13 @@ def end_with_parent():
 class RedisServer:
     """A running Redis on a free port, with a folder of its own and a client."""
 
-    def __init__(self, *, persistent=False, config="", user=None):
+    def __init__(self, *, persistent=False, config="", user=None, password="any"):
         binary = redis_binary()
         self.folder = Path(tempfile.mkdtemp(prefix="day-six-redis-"))
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         # A user without a password takes any.
-        login = {"username": user, "password": "any"} if user else {}
+        login = {"username": user, "password": password} if user else {}
         self.client = redis.Redis.from_url(self.url, **login)
         self._command = [binary, "-"]
         kept = "appendonly yes\nappendfsync always" if persistent else "appendonly no"

@@ -185,7 +185,8 @@ def foreseen(settings: Settings | None = None) -> Iterator[None]:
         yield
     except REFUSALS as error:
         address = (settings or current()).redis_address
-        raise BrokerRefused(address, first_line(error)) from error
+        advice = "check the user and password of REDIS_URL"
+        raise BrokerRefused(address, first_line(error), advice) from error
     except (redis_exceptions.OutOfMemoryError, TakesNoWrites) as error:
         address = (settings or current()).redis_address
         raise BrokerFull(address, re.split(r"\.? script:", first_line(error))[0]) from error
@@ -196,9 +197,11 @@ def foreseen(settings: Settings | None = None) -> Iterator[None]:
         address = (settings or current()).redis_address
         raise NotRedis(address, first_line(error)) from error
     except redis.ResponseError as error:
-        # WRONGPASS, NOPERM …: Redis' own first line says it best.
+        # Redis' own first line says it best.
         address = (settings or current()).redis_address
-        raise BrokerRefused(address, first_line(error)) from error
+        reason = first_line(error)
+        advice = "check the number at the end of REDIS_URL" if "DB index" in reason else ""
+        raise BrokerRefused(address, reason, advice) from error
 
 
 class Absence:
@@ -239,4 +242,5 @@ _PLAINLY = {
 def first_line(error: Exception) -> str:
     """What redis-py says, in one line and plain words."""
     line = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    line = re.sub(r"^Command # \d+ \(.*\) of pipeline caused error: ", "", line)
     return next((plain for part, plain in _PLAINLY.items() if part in line), line)
