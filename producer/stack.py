@@ -27,7 +27,7 @@ import redis
 from producer.children import Children
 from shared.errors import DaySixError
 from shared.pools import PoolKind
-from shared.settings import current
+from shared.settings import current, is_module_name
 
 START_WITHIN_S = 60.0
 STOP_WITHIN_S = 12.0
@@ -113,8 +113,10 @@ class Stack:
             **_OVERRIDDEN,
         }
         if self.scripts is not None:
-            stems = sorted(path.stem for path in self.scripts.glob("*.py"))
-            names = [stem for stem in stems if stem.isidentifier()]
+            # Its scripts, and the packages beside them.
+            found = {path.stem for path in self.scripts.glob("*.py")}
+            found |= {path.parent.name for path in self.scripts.glob("*/*.py")}
+            names = sorted(name for name in found if is_module_name(name))
             variables["TASK_MODULES"] = ",".join([current().task_modules, *names])
         return variables
 

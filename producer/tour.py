@@ -100,7 +100,7 @@ def run(row: Row, *, timed: bool = False) -> Report:
     Timed, what they print is noted with its moment.
     """
     script = _run_on_terminal if timed else _run_script
-    on_cluster = row.cluster or (lambda: script(row, ["-m", "producer", "run"]))
+    on_cluster = row.cluster or (lambda: script(row, ["-m", "producer", "run", "--threads"]))
     sides: list[Callable[[], Side]] = [lambda: script(row, []), on_cluster]
     try:
         # What only waits runs side by side; what computes has the machine to itself.

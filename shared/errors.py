@@ -141,6 +141,22 @@ class NotPortable(DaySixError, TypeError):
         return f"{self.what} cannot travel to a worker: {self.reason}"
 
 
+class Unguarded(DaySixError, RuntimeError):
+    """Raised where a script starts a process or a pool while it is merely imported."""
+
+    def __init__(self, file: str, line: int, what: str) -> None:
+        super().__init__(file, line, what)
+        self.file = file
+        self.line = line
+        self.what = what
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file}, line {self.line}, starts {self.what}, and would start it again in each "
+            'worker, which imports the script: put it under `if __name__ == "__main__":`'
+        )
+
+
 class NotAllowed(DaySixError, PermissionError):
     """Raised when a reference leads outside the modules of ``TASK_MODULES``."""
 

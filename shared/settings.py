@@ -101,9 +101,14 @@ def _options(query: str, *, is_tls: bool) -> dict[str, str]:
     return options
 
 
+def is_module_name(name: str) -> bool:
+    """Whether a module can have this name; a script's file may be called ``x-1.py``, too."""
+    return all(re.fullmatch(r"[\w-]+", part) for part in name.split("."))
+
+
 def _module_names(text: str) -> str:
     for name in text.split(","):
-        if name.strip() and not all(part.isidentifier() for part in name.strip().split(".")):
+        if name.strip() and not is_module_name(name.strip()):
             raise ValueError(f"has {name.strip()!r}, which is no module name")
     return text
 

@@ -137,9 +137,8 @@ def inherited() -> dict[str, Any]:
     around = current()
     if around is not None:
         options["kinds"] = around.kinds
-    script = redirection.script() if around is None else around.options.get("script")
-    if script:
-        options["script"] = script
+    of_script = redirection.options() if around is None else around.options
+    options.update({name: of_script[name] for name in ("script", "threads") if name in of_script})
     return options
 
 

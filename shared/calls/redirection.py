@@ -7,8 +7,12 @@ before, for somebody else, stays as it is.
 
 What a script imports from its own folder goes by the name that the workers know it under:
 ``import tools`` in ``examples/mine.py`` is ``examples.tools`` on both sides.
+
+Code for threads shares memory, so thread pools stay the standard library's, in the script's own
+process, unless the script is run with ``--threads``.
 """
 
+import ast
 import builtins
 import contextlib
 import functools
@@ -16,40 +20,98 @@ import importlib
 import os
 import sys
 import types
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from shared.calls import references
+from shared.errors import Unguarded
 from shared.settings import current
 
-REDIRECTED = {"multiprocessing": "shared.multiprocessing", "concurrent.futures": "shared.futures"}
+_TOP = "multiprocessing"
+REDIRECTED = {_TOP: "shared.multiprocessing", "concurrent.futures": "shared.futures"}
 
-_script = ""
-_folders: dict[str, str] = {}  # a folder, and the package that it is
+# The names that stay the standard library's where threads stay local; None: the whole module.
+_OF_THREADS: dict[str, tuple[str, ...] | None] = {
+    "concurrent.futures": ("ThreadPoolExecutor",),
+    "multiprocessing.pool": ("ThreadPool",),
+    "multiprocessing.dummy": None,
+}
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script that `producer run` runs in this process."""
+
+    name: str  # as a module
+    threads: bool = False  # whether thread pools are sent to the workers
+    guarded: tuple[range, ...] = ()  # lines under ``if __name__ == "__main__":``
+
+
+@dataclass(frozen=True)
+class _Folder:
+    package: str
+    threads: bool
+
+
+_script: Script | None = None
+_folders: dict[str, _Folder] = {}
 _original = builtins.__import__
 
 
-def run(script: str, folder: Path) -> None:
+def run(script: Script, folder: Path) -> None:
     """Redirect the imports of a script's folder, here and where its calls run."""
     global _script  # noqa: PLW0603 - a process runs one script
     _script = script
-    redirect(script, folder)
+    redirect(script.name, folder, threads=script.threads)
 
 
-def script() -> str:
-    """The script that this process runs by ``producer run``, by its module's name."""
-    return _script
+def options() -> dict[str, Any]:
+    """What a call of the script that runs here takes along; empty without ``producer run``."""
+    if _script is None:
+        return {}
+    return {"script": _script.name, **({"threads": True} if _script.threads else {})}
 
 
-def redirect(script: str, folder: Path) -> None:
+def redirect(script: str, folder: Path, *, threads: bool = False) -> None:
     """From now on, redirect what the modules of this script's folder import."""
-    _folders[str(folder) + os.sep] = script.rpartition(".")[0]
+    _folders[str(folder) + os.sep] = _Folder(script.rpartition(".")[0], threads)
     builtins.__import__ = _import  # type: ignore[assignment]
 
 
+def guarded_lines(source: str | bytes) -> tuple[range, ...]:
+    """The lines of a script that run only where it is the main program."""
+    return tuple(
+        range(node.body[0].lineno, (node.body[-1].end_lineno or 0) + 1)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.If)
+        and any(
+            isinstance(part, ast.Name) and part.id == "__name__" for part in ast.walk(node.test)
+        )
+    )
+
+
+def check_guard(what: str) -> None:
+    """Raise `Unguarded` where the running script starts a process or pool outside its guard.
+
+    A worker imports the script to find its functions, and would start `what` once more.
+    """
+    if _script is None:
+        return
+    main = sys.modules["__main__"].__dict__
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals is main and frame.f_code.co_name == "<module>":
+            line = frame.f_lineno
+            if not any(line in lines for lines in _script.guarded):
+                raise Unguarded(main.get("__file__", _script.name), line, what)
+            return
+        frame = frame.f_back
+
+
 @functools.lru_cache(maxsize=1_000)
-def follow(script: str) -> None:
+def follow(script: str, *, threads: bool = False) -> None:
     """Redirect here what the caller redirects, which runs the module of that name."""
     if not references.is_allowed(script, current().allowed_modules):
         return
@@ -57,7 +119,7 @@ def follow(script: str) -> None:
     with contextlib.suppress(ImportError, ValueError):
         spec = find_spec(script)
         if spec is not None and spec.origin is not None:
-            redirect(script, Path(spec.origin).resolve().parent)
+            redirect(script, Path(spec.origin).resolve().parent, threads=threads)
 
 
 def _import(
@@ -69,25 +131,26 @@ def _import(
 ) -> Any:
     file = str((namespace or {}).get("__file__", ""))
     folder = next((folder for folder in _folders if file.startswith(folder)), "")
-    inside = level == 0 and folder != ""
-    names = tuple(fromlist or ())
-    if inside and name == "concurrent" and "futures" in names:
-        return _concurrent()  # from concurrent import futures
-    target = _target(name) if inside else None
-    if target is None:
-        if inside and _folders[folder] and _is_neighbour(folder, name):
-            known = f"{_folders[folder]}.{name}"
-            found = _original(known, namespace, local, names or ("*",))
-            return found if names else sys.modules[f"{_folders[folder]}.{name.partition('.')[0]}"]
+    if level or not folder:
         return _original(name, namespace, local, fromlist, level)
-    module = importlib.import_module(target)
+    package, threads = _folders[folder].package, _folders[folder].threads
+    names = tuple(fromlist or ())
+    if name == "concurrent" and "futures" in names:
+        return _concurrent(threads)  # from concurrent import futures
+    if not _is_redirected(name):
+        if package and _is_neighbour(folder, name):
+            known = f"{package}.{name}"
+            found = _original(known, namespace, local, names or ("*",))
+            return found if names else sys.modules[f"{package}.{name.partition('.')[0]}"]
+        return _original(name, namespace, local, fromlist, level)
+    module = _module(name, threads)
     if not names:
         # `import a.b` binds a, and the script then says a.b.c.
-        return _concurrent() if name.startswith("concurrent") else _module("multiprocessing")
+        return _concurrent(threads) if name.startswith("concurrent") else _module(_TOP, threads)
     for part in names:
         if part != "*" and not hasattr(module, part):
             with contextlib.suppress(ImportError):
-                importlib.import_module(f"{target}.{part}")
+                _module(f"{name}.{part}", threads)
     return module
 
 
@@ -99,16 +162,40 @@ def _is_neighbour(folder: str, name: str) -> bool:
     return os.path.isfile(f"{folder}{first}.py") or os.path.isfile(f"{folder}{first}/__init__.py")
 
 
-def _concurrent() -> Any:
-    return types.SimpleNamespace(futures=_module("futures"))
+def _is_redirected(name: str) -> bool:
+    return any(name == theirs or name.startswith(theirs + ".") for theirs in REDIRECTED)
 
 
-def _module(name: str) -> types.ModuleType:
-    return importlib.import_module(f"shared.{name}")
+def _concurrent(threads: bool) -> Any:
+    return types.SimpleNamespace(futures=_module("concurrent.futures", threads))
 
 
-def _target(name: str) -> str | None:
-    for theirs, ours in REDIRECTED.items():
-        if name == theirs or name.startswith(theirs + "."):
-            return ours + name.removeprefix(theirs)
-    return None
+class _Facade(types.ModuleType):
+    """One of our modules under the standard library's name, without our thread pools."""
+
+    def __init__(self, theirs: str, ours: types.ModuleType) -> None:
+        super().__init__(theirs, ours.__doc__)
+        self.__all__ = getattr(ours, "__all__", None) or [n for n in vars(ours) if n[0] != "_"]
+        self._ours = ours
+
+    def __getattr__(self, name: str) -> Any:
+        inside = f"{self.__name__}.{name}"
+        if name in (_OF_THREADS.get(self.__name__) or ()):
+            return getattr(importlib.import_module(self.__name__), name)
+        if inside in _OF_THREADS:
+            return _module(inside, False)
+        return getattr(self._ours, name)
+
+
+@functools.cache
+def _module(theirs: str, threads: bool) -> types.ModuleType:
+    """The module that a script gets under a name of the standard library's."""
+    if not threads and theirs in _OF_THREADS and _OF_THREADS[theirs] is None:
+        return importlib.import_module(theirs)
+    root = next(root for root in REDIRECTED if theirs == root or theirs.startswith(root + "."))
+    ours = importlib.import_module(REDIRECTED[root] + theirs.removeprefix(root))
+    return (
+        ours
+        if threads or not any(n.startswith(theirs) for n in _OF_THREADS)
+        else _Facade(theirs, ours)
+    )

@@ -42,7 +42,8 @@ def call(task: Any, payload: bytes, reply_to: str, options: dict[str, Any] | Non
     Options: ``go_on`` after an error, with the chunk's other items; ``setup``, a pool's
     identity, initializer and its arguments; ``output``, whether to send what is printed;
     ``kinds``, the pools whose tasks wait for this one; ``process``, for a `Process`;
-    ``script``, the module that ``producer run`` runs; ``recycle``, a pool's identity and its
+    ``script``, the module that ``producer run`` runs, and ``threads``, whether its thread pools are
+    sent to workers; ``recycle``, a pool's identity and its
     ``maxtasksperchild``.
     """
     if isinstance(raised := task.request.get(RAISED), Exception):
@@ -95,7 +96,7 @@ def _answer(
 def _run(payload: bytes, options: dict[str, Any]) -> tuple[Outcomes, BaseException | None]:
     try:
         if options.get("script"):
-            redirection.follow(options["script"])
+            redirection.follow(options["script"], threads=options.get("threads", False))
         _, function, module, mark, mode, items = codec.loads(payload)
         references.check_fingerprint(module, mark)
     except Exception as error:

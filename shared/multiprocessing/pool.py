@@ -33,7 +33,7 @@ from shared import publishing
 from shared.app import app
 from shared.broker import presence
 from shared.broker.connections import Absence, foreseen, store
-from shared.calls import codec, context, encoding, inbox
+from shared.calls import codec, context, encoding, inbox, redirection
 from shared.calls.encoding import Mode
 from shared.calls.outcomes import Outcome, Outcomes, decode_outcomes
 from shared.errors import BrokerGone, BrokerRefused, BrokerUnavailable, TaskWithdrawn
@@ -100,6 +100,7 @@ class Pool:
             raise ValueError("maxtasksperchild must be a positive int or None")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
+        redirection.check_guard("a pool")
         self._kind = PoolKind(kind or self._default_kind)
         if maxtasksperchild is not None and self._kind is not PoolKind.PREFORK:
             raise ValueError(

@@ -22,7 +22,7 @@ from shared import publishing
 from shared.app import app
 from shared.broker import presence
 from shared.broker.connections import store
-from shared.calls import codec, context, encoding, inbox
+from shared.calls import codec, context, encoding, inbox, redirection
 from shared.calls.encoding import Mode
 from shared.calls.outcomes import decode_outcomes
 from shared.errors import DaySixError
@@ -75,6 +75,7 @@ class Process:
         self._check_closed()
         if self._remote is not None:
             raise AssertionError("cannot start a process twice")
+        redirection.check_guard("a process")
         around = context.current()
         if around is not None and around.daemon:
             raise AssertionError("daemonic processes are not allowed to have children")

@@ -13,6 +13,23 @@ SCRIPTS = Path("tests/integration/scripts")
 
 
 @pytest.fixture
+def producer_run(stack):
+    """Runs ``producer run`` with these words."""
+
+    def run(*words):
+        return subprocess.run(
+            [sys.executable, "-m", "producer", "run", *words],
+            capture_output=True,
+            text=True,
+            timeout=patient(60),
+            check=False,
+            cwd=ROOT,
+        )
+
+    return run
+
+
+@pytest.fixture
 def run(stack):
     """Runs a script locally and on the workers; what became of both."""
 
@@ -34,7 +51,9 @@ def run(stack):
     return run_both
 
 
-@pytest.mark.parametrize("script", ["pools.py", "processes.py", "executors.py"])
+@pytest.mark.parametrize(
+    "script", ["pools.py", "processes.py", "executors.py", "sharing.py", "with-hyphen.py"]
+)
 def test_a_script_prints_the_same_on_the_workers(run, script):
     local, cluster = run(script)
 
@@ -58,3 +77,49 @@ def test_an_error_of_the_script_shows_the_scripts_own_frames_only(run):
     local, cluster = run("failing.py", "error")
 
     assert cluster.stderr == local.stderr
+
+
+@pytest.mark.parametrize("how", ["pool", "executor", "process", "function"])
+def test_what_a_script_starts_without_a_guard_is_refused_in_one_line(producer_run, how):
+    done = producer_run(SCRIPTS / "unguarded.py", how)
+
+    (line,) = done.stderr.splitlines()
+    assert "unguarded.py, line " in line
+    assert 'put it under `if __name__ == "__main__":`' in line
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_the_same_script_runs_with_its_guard(producer_run):
+    done = producer_run(SCRIPTS / "unguarded.py", "guarded")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 2, 4]\n", "")
+
+
+@pytest.mark.parametrize(("options", "stays"), [([], "True\n"), (["--threads"], "False\n")])
+def test_thread_pools_stay_in_the_script_unless_they_are_sent_away(producer_run, options, stays):
+    done = producer_run(*options, SCRIPTS / "away.py")
+
+    assert (done.returncode, done.stdout) == (0, stays), done.stderr
+
+
+def test_a_script_can_be_named_as_a_module(producer_run):
+    done = producer_run("-m", "tests.integration.scripts.unguarded", "guarded")
+
+    assert (done.returncode, done.stdout) == (0, "[0, 2, 4]\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-"], "standard input"),
+        (["nowhere.py"], "'nowhere.py' is not a file"),
+        (["-m", "nowhere.at.all"], "no module 'nowhere.at.all'"),
+        (["-m", "tests.integration"], "no module 'tests.integration'"),
+    ],
+)
+def test_what_is_no_script_is_wrong_usage(producer_run, words, said):
+    done = producer_run(*words)
+
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.returncode == 2

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[2]
 FLOORS = (
     {"errors", "pools"},
     {"settings", "tasks"},
-    {"broker", "passwords"},
-    {"app", "handles"},
+    {"broker"},
+    {"app", "handles", "passwords"},
     {"publishing"},
     {"calls"},
     {"laboratory"},

@@ -65,7 +65,7 @@ def test_a_number_that_does_not_fit_is_one_line_that_names_variable_and_value(
     [
         ("OUTPUT", "loud", "'off', 'lines' or 'prefixed'"),
         ("TASK_MODULES", "examples;os", "'examples;os'"),
-        ("TASK_MODULES", "examples,my-tasks", "'my-tasks'"),
+        ("TASK_MODULES", "examples,my tasks", "'my tasks'"),
         ("TASK_MODULES", "examples/s2_pool.py", "no module name"),
         ("TASK_MODULES", "examples.", "no module name"),
     ],
