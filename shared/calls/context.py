@@ -116,16 +116,21 @@ _worn_out = False
 
 def count_run(pool_id: str, at_most: int) -> None:
     """Note that this process has run one more chunk of a pool that wants no more than so many."""
-    global _worn_out  # noqa: PLW0603 - a process is worn out once
     _runs[pool_id] = _runs.pop(pool_id, 0) + 1
     while len(_runs) > _SET_UPS_KEPT:
         _runs.popitem(last=False)
     if _runs[pool_id] >= at_most:
-        _worn_out = True
+        wear_out()
+
+
+def wear_out() -> None:
+    """Have this process replaced after its task, where a pool replaces processes."""
+    global _worn_out  # noqa: PLW0603 - a process is worn out once
+    _worn_out = True
 
 
 def worn_out() -> bool:
-    """Whether some pool has had its ``maxtasksperchild`` from this process, which should end."""
+    """Whether this process should end: a pool had its ``maxtasksperchild``, or a script its run."""
     return _worn_out
 
 
@@ -138,7 +143,9 @@ def inherited() -> dict[str, Any]:
     if around is not None:
         options["kinds"] = around.kinds
     of_script = redirection.options() if around is None else around.options
-    options.update({name: of_script[name] for name in ("script", "threads") if name in of_script})
+    options.update(
+        {name: of_script[name] for name in ("script", "run", "threads") if name in of_script}
+    )
     return options
 
 

@@ -20,7 +20,8 @@ import importlib
 import os
 import sys
 import types
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ class Script:
     name: str  # as a module
     threads: bool = False  # whether thread pools are sent to the workers
     guarded: tuple[range, ...] = ()  # lines under ``if __name__ == "__main__":``
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,22 @@ def options() -> dict[str, Any]:
     """What a call of the script that runs here takes along; empty without ``producer run``."""
     if _script is None:
         return {}
-    return {"script": _script.name, **({"threads": True} if _script.threads else {})}
+    threads = {"threads": True} if _script.threads else {}
+    return {"script": _script.name, "run": _script.run, **threads}
 
 
 def redirect(script: str, folder: Path, *, threads: bool = False) -> None:
     """From now on, redirect what the modules of this script's folder import."""
     _folders[str(folder) + os.sep] = _Folder(script.rpartition(".")[0], threads)
     builtins.__import__ = _import  # type: ignore[assignment]
+
+
+def forget() -> tuple[str, ...]:
+    """Stop redirecting; the folders whose modules were redirected."""
+    folders = tuple(_folders)
+    _folders.clear()
+    follow.cache_clear()
+    return folders
 
 
 def guarded_lines(source: str | bytes) -> tuple[range, ...]:

@@ -212,6 +212,11 @@ def fingerprint(module_name: str) -> str:
         return ""
 
 
+def forget() -> None:
+    """Look anew at the source of modules, which may have been edited and imported again."""
+    fingerprint.cache_clear()
+
+
 def check_fingerprint(module_name: str, mark: str) -> None:
     """Raise `CodeDiffers` when this process loaded other source than the caller did."""
     mine = fingerprint(module_name)

@@ -21,6 +21,7 @@ from kombu.serialization import loads as deserialize
 
 from shared.app import app
 from shared.calls import codec, context, exceptions, outbox, redirection, references
+from shared.calls.cleaning import cleaner
 from shared.calls.encoding import NAME, NAMES, PROCESS, Mode, span
 from shared.calls.outcomes import Outcome, Outcomes, encode_outcomes
 from shared.errors import TaskWithdrawn, WorkerLost
@@ -42,8 +43,8 @@ def call(task: Any, payload: bytes, reply_to: str, options: dict[str, Any] | Non
     Options: ``go_on`` after an error, with the chunk's other items; ``setup``, a pool's
     identity, initializer and its arguments; ``output``, whether to send what is printed;
     ``kinds``, the pools whose tasks wait for this one; ``process``, for a `Process`;
-    ``script``, the module that ``producer run`` runs, and ``threads``, whether its thread pools are
-    sent to workers; ``recycle``, a pool's identity and its
+    ``script``, the module that ``producer run`` runs, ``run``, the id of this run of the script, and
+    ``threads``, whether its thread pools are sent to workers; ``recycle``, a pool's identity and its
     ``maxtasksperchild``.
     """
     if isinstance(raised := task.request.get(RAISED), Exception):
@@ -74,7 +75,10 @@ def process(task: Any, payload: bytes, reply_to: str, options: dict[str, Any]) -
 def _answer(
     task: Any, payload: bytes, reply_to: str, options: dict[str, Any], run: Callable[..., Any]
 ) -> Any:
-    with context.running(task.request, reply_to, options) as running:
+    with (
+        context.running(task.request, reply_to, options) as running,
+        cleaner.serving(options.get("run", ""), running.kind),
+    ):
         outcomes, error = run(payload, options)
         outbox.answer(
             reply_to,

@@ -123,3 +123,66 @@ def test_what_is_no_script_is_wrong_usage(producer_run, words, said):
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.returncode == 2
+
+
+WAYS = (
+    "folder",
+    "environment",
+    "log",
+    "warnings",
+    "signals",
+    "interpreter",
+    "numbers",
+    "module",
+)
+
+
+@pytest.fixture(scope="module")
+def clean(stack):
+    """How the processes of a worker are that has run no script but this."""
+    done = subprocess.run(
+        [sys.executable, "-m", "producer", "run", SCRIPTS / "clean.py"],
+        capture_output=True,
+        text=True,
+        timeout=patient(60),
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_no_script_finds_what_another_did_to_its_process(producer_run, clean, how):
+    spoilt = producer_run(SCRIPTS / "spoiling.py", how)
+    found = producer_run(SCRIPTS / "clean.py")
+
+    assert (spoilt.returncode, spoilt.stderr) == (0, "")
+    assert found.stdout == clean, found.stderr
+
+
+def test_the_processes_that_a_script_has_patched_are_replaced(producer_run):
+    producer_run(SCRIPTS / "spoiling.py", "library")
+    producer_run(SCRIPTS / "clean.py")
+
+    found = producer_run(SCRIPTS / "patched.py")
+
+    assert found.stdout == "{False}\n", found.stderr
+
+
+def test_an_edited_script_just_runs_again(producer_run):
+    script = ROOT / SCRIPTS / "edited.py"
+    text = (
+        "from multiprocessing import Pool\n\n\ndef give(_):\n    return {0}\n\n\n"
+        'if __name__ == "__main__":\n    with Pool() as pool:\n'
+        "        print(set(pool.map(give, range(40), chunksize=1)))\n"
+    )
+    try:
+        said = []
+        for version in ("1", "22"):
+            script.write_text(text.format(version))
+            said.append(producer_run(script).stdout)
+    finally:
+        script.unlink()
+
+    assert said == ["{1}\n", "{22}\n"]

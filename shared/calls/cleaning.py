@@ -1,0 +1,188 @@
+"""What a script did to a worker's process, undone before the process serves anybody else.
+
+    call of run A   ──► first call of a script: note how the process is
+    call of run A   ──► goes on with what A has set up (globals, initializers)
+    call of run B   ──► put back what A has changed, forget A's modules, note that B is served
+    ordinary task   ──► likewise
+
+A prefork worker's process also ends after the first task that follows, so that a new process takes
+its place: not everything can be put back (a patched library, a closed file, a limit). Threads and
+greenlets share their process. There, what a script changed is put back when none of its calls runs.
+"""
+
+import contextlib
+import gc
+import locale
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from decimal import DefaultContext, getcontext, setcontext
+from typing import Any
+
+from celery import signals
+
+from shared.calls import context, redirection, references
+from shared.calls.encoding import NAMES
+from shared.pools import PoolKind
+
+
+class _Loggers:
+    """The level, handlers and filters of each logger."""
+
+    def __init__(self) -> None:
+        self._before = {logger: self._look(logger) for logger in self._all()}
+        self._disabled = logging.root.manager.disable
+
+    @staticmethod
+    def _all() -> list[logging.Logger]:
+        known = logging.root.manager.loggerDict.values()
+        return [logging.root, *(one for one in known if isinstance(one, logging.Logger))]
+
+    @staticmethod
+    def _look(logger: logging.Logger) -> tuple[Any, ...]:
+        parts = logger.level, logger.propagate, logger.disabled
+        return *parts, list(logger.handlers), list(logger.filters)
+
+    def restore(self) -> None:
+        logging.disable(self._disabled)
+        fresh: tuple[Any, ...] = (logging.NOTSET, True, False, [], [])
+        for logger in self._all():
+            level, propagate, disabled, handlers, filters = self._before.get(logger, fresh)
+            logger.setLevel(level)
+            logger.propagate, logger.disabled = propagate, disabled
+            logger.handlers[:], logger.filters[:] = handlers, filters
+
+
+class Process:
+    """How this process is now. `restore` makes it so again; in the thread that calls it."""
+
+    def __init__(self) -> None:
+        self._loggers = _Loggers()
+        self._cwd = os.getcwd()
+        self._environment = dict(os.environ)
+        self._umask = os.umask(0o77)
+        os.umask(self._umask)
+        self._path, self._argv = list(sys.path), list(sys.argv)
+        self._meta_path, self._path_hooks = list(sys.meta_path), list(sys.path_hooks)
+        self._modules = set(sys.modules)
+        self._hooks = {name: getattr(sys, name) for name in ("excepthook", "displayhook")}
+        self._thread_hook = threading.excepthook
+        self._limits = sys.getrecursionlimit(), sys.getswitchinterval(), socket.getdefaulttimeout()
+        self._digits = sys.get_int_max_str_digits()
+        self._filters = list(warnings.filters)
+        self._decimal, self._default_decimal = getcontext().copy(), DefaultContext.copy()
+        self._locale = locale.setlocale(locale.LC_ALL)
+        self._collecting, self._thresholds = gc.isenabled(), gc.get_threshold()
+        self._is_main = threading.current_thread() is threading.main_thread()
+        self._handlers = self._look_at_handlers() if self._is_main else {}
+
+    @staticmethod
+    def _look_at_handlers() -> dict[int, Any]:
+        return {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+    def restore(self) -> None:
+        """Put all of it back."""
+        self._loggers.restore()
+        with contextlib.suppress(OSError):  # the folder is gone
+            os.chdir(self._cwd)
+        os.environ.clear()
+        os.environ.update(self._environment)
+        time.tzset()
+        os.umask(self._umask)
+        sys.path[:], sys.argv[:] = self._path, self._argv
+        sys.meta_path[:], sys.path_hooks[:] = self._meta_path, self._path_hooks
+        for name, hook in self._hooks.items():
+            setattr(sys, name, hook)
+        threading.excepthook = self._thread_hook
+        sys.settrace(None)
+        sys.setprofile(None)
+        recursion, interval, timeout = self._limits
+        sys.setrecursionlimit(recursion)
+        sys.setswitchinterval(interval)
+        sys.set_int_max_str_digits(self._digits)
+        socket.setdefaulttimeout(timeout)
+        warnings.filters[:] = self._filters  # type: ignore[index]
+        # Python keeps for each module which warnings were shown; a new version forgets them all.
+        warnings._filters_mutated()  # type: ignore[attr-defined]
+        setcontext(self._decimal.copy())
+        for name in ("prec", "rounding", "Emin", "Emax", "capitals", "clamp"):
+            setattr(DefaultContext, name, getattr(self._default_decimal, name))
+        locale.setlocale(locale.LC_ALL, self._locale)
+        random.seed()  # not to what it was: two runs would draw the same numbers
+        gc.set_threshold(*self._thresholds)
+        (gc.enable if self._collecting else gc.disable)()
+        self._restore_handlers()
+        self._forget_modules()
+
+    def _restore_handlers(self) -> None:
+        if not (self._is_main and threading.current_thread() is threading.main_thread()):
+            return
+        with contextlib.suppress(AttributeError):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self._look_at_handlers().items():
+            before = self._handlers[number]
+            if handler is not before and before is not None:
+                signal.signal(number, before)
+
+    def _forget_modules(self) -> None:
+        """Have the script's own modules imported anew: another may have the same names."""
+        folders = redirection.forget()
+        for name in set(sys.modules) - self._modules:
+            file = getattr(sys.modules.get(name), "__file__", None) or ""
+            if file.startswith(folders):
+                del sys.modules[name]
+        references.forget()
+
+
+class Cleaner:
+    """Whom this process serves. Its methods may be called from any thread or greenlet."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._before: Process | None = None
+        self._run = ""  # the run of `producer run` that this process has served last
+        self._active: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def serving(self, run: str, kind: str) -> Iterator[None]:
+        """Serve a call of a script's run; of none, where `run` is empty."""
+        with self._lock:
+            self._turn_to(run, kind)
+            self._active[run] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._active[run] -= 1
+
+    def _turn_to(self, run: str, kind: str) -> None:
+        if run == self._run or any(self._active[name] for name in self._active if name != run):
+            return  # else its calls run beside this one, in one process
+        if self._run and self._before is not None:
+            self._before.restore()
+            signals.task_prerun.disconnect(self._before_task)
+            if kind == PoolKind.PREFORK:
+                context.wear_out()
+        self._active.clear()
+        self._run = run
+        if run:
+            self._before = self._before or Process()
+            signals.task_prerun.connect(self._before_task)
+
+    def _before_task(self, task: Any = None, **_: Any) -> None:
+        """Celery's signal. A call says by itself whose it is; any other task is nobody's."""
+        if task is not None and task.name not in NAMES:
+            kind = (task.request.delivery_info or {}).get("routing_key", "")
+            with self._lock:
+                self._turn_to("", kind)
+
+
+cleaner = Cleaner()
