@@ -3,12 +3,14 @@
 A health check looks at the file's age: no interpreter to start, no message to send.
 """
 
+from pathlib import Path
 from typing import Any
 
 import redis
 from celery import bootsteps
 from celery.utils.log import get_logger
 
+from shared.broker import renewing
 from shared.broker.connections import connect
 from shared.settings import current
 
@@ -46,8 +48,12 @@ class HealthFile(bootsteps.StartStopStep):
             self.interval_s, parent.call_soon, (self.touch,), priority=10
         )
         parent.call_soon(self.touch)
+        # While a task holds the GIL, the loop has no turn; a worker that is busy is healthy.
+        renewing.health.every(self.interval_s, "PING")
+        renewing.health.keep(str(Path(self.path or "").absolute()))
 
     def stop(self, parent: Any) -> None:
+        renewing.health.drop(str(Path(self.path or "").absolute()))
         if self.timer_entry is not None:
             self.timer_entry.cancel()
             self.timer_entry = None

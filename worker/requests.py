@@ -16,7 +16,7 @@ from celery.worker import state
 from kombu.exceptions import ContentDisallowed, DecodeError
 
 from shared.app import app
-from shared.broker import cancelled, deadletters, messages, ownership
+from shared.broker import cancelled, deadletters, messages, ownership, renewing
 from shared.broker.connections import store
 from shared.calls import encoding, exceptions, running
 from shared.errors import WorkerLost
@@ -212,6 +212,8 @@ def _trace_calls(**_: Any) -> None:
 @signals.celeryd_after_setup.connect(weak=False)
 def _name_the_owner(sender: str, **_: Any) -> None:
     ownership.node_name = sender
+    # Before the pool's processes are forked, which share it.
+    renewing.start()
 
 
 _kind: PoolKind | None = None
@@ -232,6 +234,7 @@ def _retire(**_: Any) -> None:
     owner = ownership.existing()
     if owner is not None:
         owner.retire()
+    renewing.stop()
 
 
 @signals.task_failure.connect(weak=False)

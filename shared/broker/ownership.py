@@ -7,7 +7,8 @@ Redis holds, beside kombu's own lists:
     taken:<owner>       hash: number → the list it came from and the message as it was
     buried              set: owners whose lease has ended and whose messages go back
 
-A worker process is an owner while a thread of it renews the lease. When a lease ends, the
+A worker process is an owner while its lease is renewed: by a thread of it, and while a task keeps
+that thread from its turns by `shared.broker.renewing`. When a lease ends, the
 others return what that owner had taken to the front of its lists. An owner that was paused
 and comes back finds itself buried: it becomes another owner, and what it settles of the old
 one's counts only where the message has not gone back yet.
@@ -18,7 +19,6 @@ import contextlib
 import itertools
 import os
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -29,6 +29,7 @@ from typing import Any
 import redis
 from kombu.log import get_logger
 
+from shared.broker import renewing
 from shared.broker.connections import Lua, ask, connect
 from shared.broker.keys import BURIED, OWNER_NAMES, OWNERS, RENEWED_AT, TAKEN
 from shared.broker.messages import parse_tag
@@ -38,6 +39,9 @@ from shared.settings import current
 logger = get_logger(__name__)
 
 _RENEWALS_PER_LEASE = 4
+# Also a sign to the renewer that the threads of this process have their turns.
+_RENEWALS_AT_LEAST_EVERY_S = 2.5
+_END_WITHIN_S = 5.0
 _AT_ONCE = 1_000
 # Acknowledgements wait this long for others: as many finished tasks run again after a kill.
 _GATHER_S = 0.001
@@ -101,7 +105,7 @@ return found
 # KEYS: owners, buried, when anybody last renewed, owners' names. ARGV: owner, lease in ms, 1 to
 # become one. Answers whether the owner still is one, and who is buried. When nobody has renewed
 # for long, Redis was away or its clock has jumped: then everybody gets a new lease.
-_RENEW = """
+RENEW = """
 local time = redis.call('time')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local lease = tonumber(ARGV[2])
@@ -128,6 +132,8 @@ local is_owner = redis.call('zscore', KEYS[1], ARGV[1]) and 1 or 0
 return {is_owner, redis.call('smembers', KEYS[2])}
 """
 
+_KEYS = (OWNERS, BURIED, RENEWED_AT, OWNER_NAMES)
+
 
 class Owner:
     """This process as one who takes messages. Its methods may be called from any thread."""
@@ -149,26 +155,27 @@ class Owner:
         self._doubtful: dict[str, float] = {}
         self._flushing = threading.Lock()
         self._news = threading.Event()
-        self._stopped = False
+        self._stopped = threading.Event()
         self._settler = connect(settings)
         self._become_another(self._settler)
-        _native_thread(self._renew_forever)
-        threading.Thread(target=self._settle_forever, name="settle", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=self._renew_forever, name="lease", daemon=True),
+            threading.Thread(target=self._settle_forever, name="settle", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def key(self) -> str:
         """The hash of what this owner has taken."""
         return TAKEN + self.name
 
-    def lost(self, name: str, client: redis.Redis | None = None) -> None:
-        """Become another owner, unless that has happened since `name` was the name.
-
-        A thread beside gevent's brings its own client: greenlets cannot share its connections.
-        """
+    def lost(self, name: str) -> None:
+        """Become another owner, unless that has happened since `name` was the name."""
         with self._renewing:
-            if name != self.name or self._stopped:
+            if name != self.name or self._stopped.is_set():
                 return
-            self._become_another(client or self._settler)
+            self._become_another(self._settler)
         logger.warning(
             "the lease of %s ended before it was renewed: what was taken under it went back to "
             "its queues, and no outcome of it counts any more",
@@ -299,8 +306,10 @@ class Owner:
     def retire(self) -> None:
         """Stop being one: settle what is settled and give everything else back."""
         with self._renewing:
-            self._stopped = True
+            self._stopped.set()
         self._news.set()
+        for thread in self._threads:
+            thread.join(_END_WITHIN_S)
         try:
             self.flush()
             numbers: Any = self._settler.hkeys(self.key)
@@ -323,18 +332,22 @@ class Owner:
     def _become_another(self, client: redis.Redis) -> None:
         name = f"{self.hostname}:{uuid.uuid4().hex[:12]}"
         _renew(client, name, self.lease_s, become=True)
+        renewing.owners.drop(self.name)
         self.name = name
+        renewing.owners.every(self.lease_s / _RENEWALS_PER_LEASE, "EVAL", RENEW, len(_KEYS), *_KEYS)
+        renewing.owners.keep(name, name, int(self.lease_s * 1000), 0)
 
     def _renew_forever(self) -> None:
         client = connect(self._settings, answer_within_s=self.lease_s / 4)
-        while not self._stopped:
-            time.sleep(self.lease_s / _RENEWALS_PER_LEASE)
+        every_s = min(self.lease_s / _RENEWALS_PER_LEASE, _RENEWALS_AT_LEAST_EVERY_S)
+        while not self._stopped.wait(every_s):
+            renewing.look_after()
             with self._renewing:
                 name = self.name
             try:
                 still, buried = _renew(client, name, self.lease_s)
                 if not still:
-                    self.lost(name, client)
+                    self.lost(name)
                 self._settle_doubts()
                 for owner in buried:
                     # Flower also takes answers, but may not write to a queue: workers return these.
@@ -347,7 +360,7 @@ class Owner:
                 logger.exception("returning the messages of a lost worker failed")
 
     def _settle_forever(self) -> None:
-        while not self._stopped:
+        while not self._stopped.is_set():
             self._news.wait()
             time.sleep(_GATHER_S)
             self._news.clear()
@@ -367,21 +380,8 @@ class Owner:
 def _renew(
     client: redis.Redis, name: str, lease_s: float, *, become: bool = False
 ) -> tuple[bool, list[str]]:
-    keys = (OWNERS, BURIED, RENEWED_AT, OWNER_NAMES)
-    answer: Any = client.eval(_RENEW, len(keys), *keys, name, int(lease_s * 1000), int(become))
+    answer: Any = client.eval(RENEW, len(_KEYS), *_KEYS, name, int(lease_s * 1000), int(become))
     return bool(answer[0]), [owner.decode() for owner in answer[1]]
-
-
-def _native_thread(target: Callable[[], None]) -> None:
-    """A thread of the system, also where gevent has put greenlets in their place.
-
-    The lease must be renewed while greenlets keep the processor to themselves.
-    """
-    monkey: Any = sys.modules.get("gevent.monkey")
-    if monkey is None:
-        threading.Thread(target=target, name="lease", daemon=True).start()
-    else:
-        monkey.get_original("_thread", "start_new_thread")(target, ())
 
 
 # Celery's name of this worker, set before it takes anything.

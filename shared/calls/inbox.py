@@ -21,6 +21,7 @@ from typing import Any
 
 import redis
 
+from shared.broker import renewing
 from shared.broker.connections import REFUSALS, Absence, ask, connect, foreseen
 from shared.broker.keys import REPLIES
 from shared.calls import output
@@ -58,6 +59,8 @@ class Inbox:
         self._read_entries = self._read_bytes = 0  # since the stream was trimmed
         with foreseen(settings):
             self._position = self._create()
+        renewing.replies.every(settings.reply_lease_s / 4, "PEXPIRE")
+        renewing.replies.keep(self.name, self.name, self._lease_ms)
         self._closed = False
         self._thread = threading.Thread(target=self._read_forever, name="replies", daemon=True)
         self._thread.start()
@@ -78,6 +81,7 @@ class Inbox:
     def close(self) -> None:
         """Remove the stream from Redis."""
         self._closed = True
+        renewing.replies.drop(self.name)
         try:
             connect(self._settings, answer_within_s=1.0).delete(self.name)
         except redis.RedisError as error:
@@ -94,6 +98,7 @@ class Inbox:
         while not self._closed:
             try:
                 if time.monotonic() - renewed_at >= self._settings.reply_lease_s / 4:
+                    renewing.look_after()
                     if not self._redis.pexpire(self.name, self._lease_ms):
                         self._fail_all(RepliesLost(self._settings.reply_lease_s))
                         self._position = self._create()

@@ -1,7 +1,7 @@
 """What is in use stays, what nobody uses goes: every key has a lease, one thread renews them.
 
 Each process that has handles (queues, locks, managed objects …) runs one thread, the keeper.
-It renews two things:
+It renews two things, and so does `shared.broker.renewing` while the keeper has no turn:
 
 - the keys of every handle that is alive here, and of those that lie in its container, in
   theirs, and so on: `HANDLE_LEASE_S`;
@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from shared.broker import renewing
 from shared.handles.scripts import Script
 from shared.settings import current
 
@@ -117,6 +118,7 @@ class Keeper:
         with self._changed:
             self._handles.add(handle)
             self._start()
+        renewing.handles.keep(handle._name, handle._name)
 
     def keep(self, hold: Hold) -> None:
         """Renew a hold until it is dropped."""
@@ -126,11 +128,13 @@ class Keeper:
             self._start()
             if first:
                 self._rouse()  # it sleeps until the next handle is due, which may be too late
+        renewing.holds.keep(f"{hold.name} {hold.ticket}", hold.name, hold.ticket, 0)
 
     def drop(self, hold: Hold) -> None:
         """Renew a hold no more."""
         with self._changed:
             self._holds.discard(hold)
+        renewing.holds.drop(f"{hold.name} {hold.ticket}")
 
     def handles(self) -> list[Any]:
         """The handles that are alive in this process."""
@@ -153,6 +157,10 @@ class Keeper:
 
     def _start(self) -> None:
         if self._thread is None or not self._thread.is_alive():
+            lease_s = current().lock_lease_s
+            command = _RENEW_HOLDS.read_command("keeper", int(lease_s * 1000))
+            renewing.holds.every(lease_s / 4, *command)
+            renewing.handles.every(current().handle_lease_s / 4, *_RENEW.read_command("keeper"))
             self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
             self._thread.start()
 
@@ -170,19 +178,29 @@ class Keeper:
                     holds_at = time.monotonic() + current().lock_lease_s / 4
                     handles_at = min(handles_at, time.monotonic() + current().handle_lease_s / 4)
                     continue
-                self._holds = {hold for hold in self._holds if not hold.over}
+                for hold in [hold for hold in self._holds if hold.over]:
+                    self.drop(hold)
                 holds = list(self._holds)
             try:
+                renewing.look_after()
                 if holds and time.monotonic() >= holds_at:
                     holds_at = time.monotonic() + current().lock_lease_s / 4
                     self._renew_holds(holds)
                 if time.monotonic() >= handles_at:
                     handles_at = time.monotonic() + current().handle_lease_s / 4
-                    renew(name for handle in self.handles() for name in handle._names())
+                    self._renew_handles()
             except Exception as error:
                 # Redis is away: nothing is lost before the lease ends, so try again soon.
                 logger.debug("leases wait for Redis: %s", error)
                 handles_at = holds_at = time.monotonic() + _PAUSE_S
+
+    def _renew_handles(self) -> None:
+        names = {name for handle in self.handles() for name in handle._names()}
+        for name in names.difference(kept := renewing.handles.members()):
+            renewing.handles.keep(name, name)
+        for name in set(kept).difference(names):
+            renewing.handles.drop(name)
+        renew(names)
 
     def _renew_holds(self, holds: list[Hold]) -> None:
         for some in _slices(holds):

@@ -99,6 +99,11 @@ class Script:
                     raise HandleLost(name, lease_s) from None
                 raise
 
+    def read_command(self, name: str, *arguments: Any) -> tuple[Any, ...]:
+        """The command that runs it once, for a script that only reads."""
+        lease_ms = int(current().handle_lease_s * 1000)
+        return ("EVAL", self._lua.text, 2, name, "caller:", "", lease_ms, *arguments)
+
 
 def me() -> str:
     """This thread of this process (or greenlet), in one word that no other ever has."""

@@ -25,8 +25,11 @@ QUEUE = "chaos"
 class Bench:
     """One Redis and its workers; everything ends with it."""
 
-    def __init__(self, *, plain=False, persistent=False, network=False, lease_s=5.0, seed=1):
-        self.plain, self.lease_s = plain, leased(lease_s)
+    def __init__(
+        self, *, plain=False, persistent=False, network=False, lease_s=5.0, seed=1, **variables
+    ):
+        """`variables`: more of the workers' environment."""
+        self.plain, self.lease_s, self.variables = plain, leased(lease_s), variables
         self.random = random.Random(seed)
         self.mark = uuid.uuid4().hex
         self.server = RedisServer(persistent=persistent)
@@ -60,6 +63,7 @@ class Bench:
             "CHAOS_PLAIN": "1" if self.plain else "0",
             "WORKER_LEASE_S": str(self.lease_s),
             "PYTHONDONTWRITEBYTECODE": "1",
+            **self.variables,
             MARK: self.mark,
         }
         with log.open("wb") as output:

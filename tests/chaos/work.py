@@ -4,7 +4,11 @@
 ``CHAOS_PLAIN=1`` a plain one: Celery's own Redis transport with late acknowledgement.
 """
 
+import contextlib
+import ctypes
+import math
 import os
+import re
 import time
 from functools import lru_cache
 
@@ -60,6 +64,49 @@ def note(task, number, seconds=0.001):
     pipe.sadd("done", number)
     pipe.hincrby("ran", number, 1)
     pipe.execute()
+
+
+@app.task(name="busy")
+def busy(number, seconds, how, lock=""):
+    """Hold the GIL for at least so long, and meanwhile a lock; then note that this number was run."""
+    with _named(lock):
+        notes().rpush("story", f"{number} begins")
+        hold_the_gil(seconds, how)
+        notes().rpush("story", f"{number} ends")
+    note.run(number, 0)
+
+
+@app.task(name="grab")
+def grab(number, lock):
+    """Wait for a lock that a busy task holds."""
+    with _named(lock):
+        notes().rpush("story", f"{number} has the lock")
+    note.run(number, 0)
+
+
+def _named(name):
+    if not name:
+        return contextlib.nullcontext()
+    from shared.handles.base import reopen
+    from shared.multiprocessing.locks import Lock
+
+    return reopen(Lock, name, [])
+
+
+def hold_the_gil(seconds, how):
+    """Give no other thread of this process its turn."""
+    if how == "waits":
+        ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
+        return
+    # A regular expression that takes twice as long for each letter more.
+    letters, took_s = 16, 0.0
+    while took_s < 0.02:
+        letters += 1
+        began = time.thread_time()
+        re.match("(a+)+$", "a" * letters + "b")
+        took_s = time.thread_time() - began
+    letters += math.ceil(math.log2(seconds / took_s))
+    re.match("(a+)+$", "a" * letters + "b")
 
 
 @app.task(
