@@ -130,8 +130,8 @@ def queued(pool: PoolKind) -> int:
 
 
 def nobody_listens(pool: PoolKind) -> bool:
-    """Whether no worker of that pool is alive, so that tasks would only wait."""
-    return not any(worker.pool == pool.value for worker in presence.workers())
+    """Whether no worker takes from that pool's queue, so that tasks would only wait."""
+    return not presence.consuming(pool.value)
 
 
 def outcomes(ids: list[str], timeout_s: float | None) -> Iterator[tuple[str, dict[str, Any]]]:

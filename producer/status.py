@@ -12,7 +12,7 @@ from shared.pools import PoolKind
 
 @dataclass(frozen=True)
 class PoolStatus:
-    """One pool at this moment."""
+    """One pool's queue at this moment; a worker that takes from several counts for each."""
 
     pool: str
     workers: int
@@ -39,13 +39,13 @@ def read() -> list[PoolStatus]:
     per_queue = len(Channel.priority_steps)
     states = []
     for index, kind in enumerate(PoolKind):
-        mine = [worker for worker in workers if worker.pool == kind.value]
+        mine = [worker for worker in workers if kind.value in worker.queues]
         states.append(
             PoolStatus(
                 pool=kind.value,
                 workers=len(mine),
                 concurrency=sum(worker.concurrency for worker in mine),
-                running=sum(worker.running for worker in mine),
+                running=sum(worker.running_from(kind.value) for worker in mine),
                 queued=sum(lengths[index * per_queue : (index + 1) * per_queue]),
                 done=numbers.get(f"{kind.value}:done", 0),
                 failed=numbers.get(f"{kind.value}:failed", 0),

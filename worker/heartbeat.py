@@ -44,6 +44,7 @@ class Presence(bootsteps.StartStopStep):
         parent.call_soon(self.renew, parent)
 
     def stop(self, parent: Any) -> None:
+        presence.rest()
         if self.timer_entry is not None:
             self.timer_entry.cancel()
             self.timer_entry = None
@@ -51,7 +52,7 @@ class Presence(bootsteps.StartStopStep):
     def shutdown(self, parent: Any) -> None:
         self.stop(parent)
         try:
-            self.redis.hdel(keys.WORKERS, parent.hostname)
+            presence.take_back(self.redis)
         except Exception as error:
             logger.warning("the worker's line stays until its lease ends: %s", error)
 
@@ -61,20 +62,28 @@ class Presence(bootsteps.StartStopStep):
         maintain = getattr(parent.pool, "maintain_pool", None)
         if maintain is not None:
             maintain()
+        running = list(state.active_requests)
         worker = presence.Worker(
             name=parent.hostname,
             pool=pool_kind(type(parent.pool)).value,
             concurrency=parent.pool.limit,
             pid=os.getpid(),
-            running=len(state.active_requests),
+            running=len(running),
             startup_s=self.startup_s,
+            process=presence.PROCESS,
+            queues=tuple(queue.name for queue in parent.task_consumer.queues),
+            running_by_queue=Counter(map(_queue_of, running)),
         )
         try:
-            self.redis.eval(presence.RENEW, 1, keys.WORKERS, *presence.describe(worker))
+            presence.renew(self.redis, worker)
             end_orphans(parent.pool, self.redis)
         except Exception as error:
             # The consumer notices a lost broker by itself; the line just ends.
             logger.warning("the worker's line is not renewed: %s", error)
+
+
+def _queue_of(request: Any) -> str:
+    return (request.delivery_info or {}).get("routing_key") or "unknown"
 
 
 def end_orphans(pool: Any, redis: Any) -> None:

@@ -112,7 +112,7 @@ class Comparison:
                 side.close()
 
     def _open(self) -> None:
-        alive = {worker.pool: worker for worker in presence.workers()}
+        alive = {queue: worker for worker in presence.workers() for queue in worker.queues}
         for executor in self.executors:
             if executor.kind is None:
                 self._local[executor] = LocalSide(executor)

@@ -22,7 +22,7 @@ DEAD = "dead"
 DEAD_LETTERS = "dead:letters"
 DEAD_QUEUES = "dead:queues"
 
-# Hash: node name → the line in which a worker describes itself.
+# Hash: a word for a worker's process → the line in which it describes itself.
 WORKERS = "workers"
 # Sorted set: id of a cancelled task → when it was cancelled.
 WITHDRAWN = "withdrawn"

@@ -20,6 +20,7 @@ from celery import signals
 from kombu.serialization import loads as deserialize
 
 from shared.app import app
+from shared.broker import presence
 from shared.calls import codec, context, exceptions, outbox, redirection, references
 from shared.calls.cleaning import cleaner
 from shared.calls.encoding import NAME, NAMES, PROCESS, Mode, span
@@ -67,7 +68,7 @@ def call(task: Any, payload: bytes, reply_to: str, options: dict[str, Any] | Non
 )
 def process(task: Any, payload: bytes, reply_to: str, options: dict[str, Any]) -> Any:
     """Run one function as a `Process`: say where it started, answer with its exit code."""
-    started = {**context.whereabouts(), "node": task.request.hostname}
+    started = {**context.whereabouts(), "worker": presence.PROCESS}
     outbox.announce(reply_to, task.request.id, codec.dumps(started))
     return _answer(task, payload, reply_to, options, _run_process)
 

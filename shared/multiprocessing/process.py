@@ -336,13 +336,13 @@ class _Remote:
     def _watch(self) -> None:
         """Notice a worker that died with its process: nobody is left to answer."""
         while not self.ended.wait(_WATCH_S):
-            if not self._where:
+            if "worker" not in self._where:
                 continue
             try:
-                alive = {worker.name for worker in presence.workers()}
+                alive = {worker.process for worker in presence.workers()}
             except DaySixError:
                 continue  # Redis is away: nobody can tell
-            if self._where["node"] not in alive:
+            if self._where["worker"] not in alive:
                 self._finish(-signal.SIGKILL)
 
     def _check_room(self) -> None:
@@ -358,7 +358,7 @@ class _Remote:
             time.sleep(_ROOM_EVERY_S)
 
     def _has_room(self) -> bool:
-        workers = [w for w in presence.workers() if w.pool == self._kind.value]
+        workers = presence.consuming(self._kind.value)
         return sum(w.concurrency - w.running for w in workers) > 0
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from shared.broker import presence
 from shared.broker.presence import Worker
 from shared.errors import DaySixError
 from shared.multiprocessing import process
@@ -15,9 +16,17 @@ def running(monkeypatch):
 
     def workers():
         number = figures.pop(0) if len(figures) > 1 else figures[0]
-        return [Worker("prefork@here", "prefork", concurrency=2, pid=1, running=number)]
+        return [
+            Worker(
+                *("prefork@here", "prefork"),
+                concurrency=2,
+                pid=1,
+                running=number,
+                queues=("prefork",),
+            )
+        ]
 
-    monkeypatch.setattr(process.presence, "workers", workers)
+    monkeypatch.setattr(presence, "workers", workers)
     monkeypatch.setattr(process, "_ROOM_EVERY_S", 0.01)
     monkeypatch.setattr(process, "_ROOM_WITHIN_S", 0.05)
     return figures
