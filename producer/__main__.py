@@ -1,6 +1,5 @@
 """The `producer` command."""
 
-import json as jsonlib
 import re
 import sys
 from dataclasses import asdict
@@ -10,7 +9,16 @@ import typer
 
 from producer import deadletters, watching
 from producer.laboratory import commands as laboratory
-from producer.printing import print_json, say
+from producer.printing import (
+    CannotWrite,
+    Sheet,
+    close_stdout,
+    console,
+    open_streams,
+    print_json,
+    say,
+    tell,
+)
 from shared.pools import PoolKind
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -53,6 +61,20 @@ def show_help(
 
 def main() -> None:
     """Run a command; a foreseen failure is one line on stderr, never a traceback."""
+    open_streams()
+    status: Any = 0
+    try:
+        _run()
+    except SystemExit as ended:
+        status = ended.code
+    problem = close_stdout()
+    if problem and not status:
+        say(f"cannot write the output: {problem}")
+        status = FAILED
+    sys.exit(status)
+
+
+def _run() -> None:
     try:
         from typer.exceptions import Abort, TyperException
 
@@ -76,8 +98,9 @@ def main() -> None:
     except Abort:
         _stop("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr.close()
         sys.exit(FAILED)
+    except OSError as error:
+        _stop(CannotWrite(error), FAILED)
     else:
         if status == INTERRUPTED:  # what typer makes of Ctrl-C
             say("interrupted")
@@ -126,7 +149,7 @@ def tour(
     if json:
         print_json([report.as_dict() for report in reports])
     else:
-        Console().print(_tour_table(reports))
+        console().print(_tour_table(reports))
     for done in reports:
         if done.problem:
             # The whole of it stands in --json.
@@ -159,13 +182,10 @@ def tasks(json: Json = False) -> None:
             ]
         )
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("task", "pool", "what it does", show_lines=True)
-    for contract in CONTRACTS.values():
-        table.add_row(describe(contract), contract.pool.value, contract.help)
-    Console(markup=False).print(table)
+    rows = [
+        (describe(contract), contract.pool.value, contract.help) for contract in CONTRACTS.values()
+    ]
+    console().print(Sheet(("task", "pool", "what it does"), rows, show_lines=True))
 
 
 @app.command(
@@ -290,7 +310,6 @@ def status(
     """Show each pool: workers, concurrency, running, queued, done, failed."""
     import time
 
-    from rich.console import Console
     from rich.live import Live
 
     from producer import status as states
@@ -300,15 +319,15 @@ def status(
         if json:
             print_json([asdict(state) for state in states.read()])
         else:
-            Console().print(states.table(states.read()))
+            console().print(states.table(states.read()))
             if letters := deadletters.count():
                 say(f"{letters:,} dead letter{'s' * (letters > 1)}; see: producer dead list")
         return
     if json:
         while True:
-            print(jsonlib.dumps([asdict(state) for state in states.read()]), flush=True)
+            print_json([asdict(state) for state in states.read()], indent=None)
             time.sleep(1)
-    with Live(states.table(states.read()), auto_refresh=False) as live:
+    with Live(states.table(states.read()), console=console(), auto_refresh=False) as live:
         while True:
             time.sleep(1)
             live.update(states.table(states.read()), refresh=True)
@@ -334,7 +353,7 @@ def result(
     if json:
         print_json(asdict(outcome))
     else:
-        print(outcome)
+        tell(outcome)
     if outcome.state in outcomes.FAILURES:
         raise typer.Exit(FAILED)
 
@@ -357,7 +376,7 @@ def cancel(
     if json:
         print_json({"id": task_id, "cancelled": said})
     else:
-        print(said)
+        tell(said)
 
 
 @app.command(
@@ -473,25 +492,19 @@ watching.register(app)
 
 
 def _tour_table(reports: list[Any]) -> Any:
-    from rich.table import Table
-
-    table = Table("row", "what it shows, what to learn from it", show_lines=True)
-    for title in ("local", "cluster", "pids"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("ok")
-    for report in reports:
-        told = f"{report.shows}\n{report.lesson}"
-        if report.found:
-            told += f"\n{report.found}"
-        table.add_row(
+    titles = ("row", "what it shows, what to learn from it", "local", "cluster", "pids", "ok")
+    rows = [
+        (
             report.row,
-            told,
+            "\n".join(filter(None, (report.shows, report.lesson, report.found))),
             f"{report.local_s:.1f} s",
             f"{report.cluster_s:.1f} s",
-            str(report.pids),
-            "ok" if report.ok else "[red]FAILED[/]",
+            report.pids,
+            "ok" if report.ok else "FAILED",
         )
-    return table
+        for report in reports
+    ]
+    return Sheet(titles, rows, right=(2, 3, 4), show_lines=True)
 
 
 def _send_with_progress(order: Any) -> Any:
@@ -556,9 +569,9 @@ def _wait_and_print(order: Any, ids: list[str], timeout: float | None, json: boo
                 outcome = outcomes.from_meta(task_id, meta)
                 failed += outcome.state in outcomes.FAILURES
                 if json:
-                    print(jsonlib.dumps(asdict(outcome)))
+                    print_json(asdict(outcome), indent=None)
                 elif len(ids) <= 20 or outcome.state in outcomes.FAILURES:
-                    print(outcome)
+                    tell(outcome)
     except TimeoutError:
         say(
             f"no result within {timeout:g} s; the tasks go on (see producer result, producer status)"

@@ -1,11 +1,14 @@
 """``producer dead``: look at dead letters, put them back on their queues, or drop them."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+
+# A cell of the table holds so many characters at most.
+_CELL = 200
 
 app = typer.Typer(
     help="Dead letters: tasks that no worker will run again.",
@@ -63,7 +66,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show one dead letter: its reason, the workers it lost, its arguments and traceback."""
-    from producer.printing import print_json
+    from producer.printing import print_json, tell
     from shared.broker import deadletters
 
     letter = deadletters.show(letter_id)
@@ -71,13 +74,12 @@ def show(
         print_json({key: letter[key] for key in letter if key != "list"})
         return
     for name in ("id", "task", "args", "kwargs", "queue", "reason", "worker"):
-        print(f"{name:8} {letter[name]}")
-    print(f"{'died':8} {_time(letter)}")
+        tell(f"{name:8} {letter[name]}")
+    tell(f"{'died':8} {_time(letter['died'])}")
     for loss in letter["deliveries"]:
-        at = datetime.fromtimestamp(loss["at"]).astimezone().isoformat(" ", "seconds")
-        print(f"{'lost':8} {loss['worker']} at {at}")
+        tell(f"{'lost':8} {loss['worker']} at {_time(loss['at'])}")
     if letter["traceback"]:
-        print(f"\n{letter['traceback'].rstrip()}")
+        tell(f"\n{letter['traceback'].rstrip()}")
 
 
 @app.command(
@@ -94,11 +96,14 @@ def retry(ids: Ids = None, everything: All = False, json: Json = False) -> None:
     from producer.printing import print_json
     from shared.broker import deadletters
 
-    done = [{"id": one, "queue": deadletters.retry(one)} for one in _chosen(ids, everything)]
+    chosen = list(_chosen(ids, everything))
+    done = [{"id": one, "queue": queue} for one, queue in _each(chosen, deadletters.retry)]
     if json:
         print_json(done)
-    else:
+    elif done or not chosen:
         print(f"put {len(done):,} back on their queues" if done else "there are no dead letters")
+    if len(done) < len(chosen):
+        raise typer.Exit(1)
 
 
 @app.command(
@@ -125,28 +130,46 @@ def drop(
         if not sys.stdin.isatty():
             raise WrongUsage("drop --all forgets every dead letter for good; say --yes, too")
         typer.confirm(f"Forget {deadletters.count():,} dead letters for good?", abort=True)
-    dropped = []
-    for one in _chosen(ids, everything):
-        deadletters.drop(one)
-        dropped.append(one)
+
+    chosen = list(_chosen(ids, everything))
+    dropped = [one for one, _ in _each(chosen, deadletters.drop)]
     if json:
         print_json(dropped)
-    else:
+    elif dropped or not chosen:
         print(f"dropped {len(dropped):,}" if dropped else "there are no dead letters")
+    if len(dropped) < len(chosen):
+        raise typer.Exit(1)
+
+
+def _each(ids: list[str], do: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
+    """Each id that `do` could do, with what it gave; for each other one a line says why."""
+    from producer.printing import say
+    from shared.broker import deadletters
+    from shared.errors import BrokerRefused
+
+    for one in ids:
+        try:
+            done = do(one)
+        except (deadletters.NoSuchLetter, deadletters.NotWhole, BrokerRefused) as error:
+            say(str(error))
+        else:
+            yield one, done
 
 
 def _table(letters: list[dict[str, Any]]) -> Any:
-    from rich.table import Table
+    from producer.printing import Sheet
 
-    table = Table(show_lines=True)
-    # Whole, also on 80 columns: `show` wants it so.
-    table.add_column("id, died", no_wrap=True)
-    for title in ("task", "queue", "reason"):
-        table.add_column(title, overflow="fold")
-    for letter in letters:
-        row = f"{letter['id']}\n{_time(letter)}", str(letter["task"]), *_where(letter)
-        table.add_row(*row)
-    return table
+    rows = [
+        (
+            f"{letter['id']}\n{_time(letter['died'])}",
+            str(letter["task"])[:_CELL],
+            letter["queue"][:_CELL],
+            " ".join(letter["reason"].split())[:_CELL],
+        )
+        for letter in letters
+    ]
+    # The id whole, also on 80 columns: `show` wants it so.
+    return Sheet(("id, died", "task", "queue", "reason"), rows, whole=[0], show_lines=True)
 
 
 def _chosen(ids: list[str] | None, everything: bool) -> Iterable[str]:
@@ -162,9 +185,7 @@ def _brief(letter: dict[str, Any]) -> dict[str, Any]:
     return {key: letter[key] for key in ("id", "task", "queue", "reason", "died", "worker")}
 
 
-def _where(letter: dict[str, Any]) -> tuple[str, str]:
-    return letter["queue"], " ".join(letter["reason"].split())[:200]
-
-
-def _time(letter: dict[str, Any]) -> str:
-    return datetime.fromtimestamp(letter["died"]).astimezone().isoformat(" ", "seconds")
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "at an unknown time"
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")

@@ -11,9 +11,10 @@ from prometheus_client.exposition import start_http_server
 from producer import status
 from shared.app import SENT_AT
 from shared.broker import keys, messages
-from shared.broker.connections import foreseen, store
 from shared.errors import BrokerRefused, BrokerUnavailable, DaySixError
 from shared.pools import PoolKind
+
+_LAST_TIME = 253_402_300_799  # the year 9999
 
 # One for each pool: name, what it says, which of `PoolStatus` it shows.
 _GAUGES = (
@@ -92,29 +93,24 @@ def _read() -> Iterator[Metric]:
     for queue, age_s in _ages().items():
         oldest.add_metric([queue], age_s)
     yield oldest
-    with foreseen():
-        lost: Any = store().hget(keys.COUNTS, keys.LEASES_LOST)
+    (lost,) = status.ask(("hget", keys.COUNTS, keys.LEASES_LOST))
     yield CounterMetricFamily(
         "day_six_leases_lost",
         "Workers that were gone, or paused, for longer than their lease.",
-        value=int(lost or 0),
+        value=status.number(lost),
     )
 
 
 def _ages() -> dict[str, float]:
     """The seconds since the front message of each queue was sent."""
-    with foreseen():
-        pipe = store().pipeline(transaction=False)
-        for kind in PoolKind:
-            for key in status.queue_keys(kind.value):
-                pipe.lindex(key, -1)
-        fronts = iter(pipe.execute())
+    lists = [key for kind in PoolKind for key in status.queue_keys(kind.value)]
+    fronts = iter(status.ask(*(("lindex", key, -1) for key in lists)))
     ages: dict[str, float] = {}
     for kind in PoolKind:
         for _ in status.queue_keys(kind.value):
             message = messages.parse(next(fronts) or b"")
             sent = message["headers"].get(SENT_AT) if message else None
-            if isinstance(sent, int | float):
+            if isinstance(sent, int | float) and 0 <= sent <= _LAST_TIME:
                 age_s = max(0.0, time.time() - sent)
                 ages[kind.value] = max(age_s, ages.get(kind.value, 0.0))
     return ages

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import redis
+
 from producer.arguments import WrongUsage
 from shared.app import app
 from shared.broker import cancelled
@@ -39,6 +41,13 @@ class Outcome:
         return f"{name}[{self.id}] {self.state}"
 
 
+class NotReadable(DaySixError):
+    """Raised when Redis holds something else than an outcome where an outcome should be."""
+
+    def __init__(self, task_id: str, error: Exception) -> None:
+        super().__init__(f"what Redis holds as the outcome of {task_id} is none: {error!r}"[:300])
+
+
 class NotCancelled(DaySixError):
     """Raised when a task cannot be withdrawn any more."""
 
@@ -48,12 +57,18 @@ def look_up(task_id: str) -> Outcome:
     _check_id(task_id)
     with foreseen():
         store().ping()
-        return from_meta(task_id, app.backend.get_task_meta(task_id))
+        try:
+            return from_meta(task_id, app.backend.get_task_meta(task_id))
+        except redis.RedisError:
+            raise
+        except Exception as error:
+            # Celery reads it, whatever its parts are.
+            raise NotReadable(task_id, error) from error
 
 
 def from_meta(task_id: str, meta: dict[str, Any]) -> Outcome:
     """An outcome from what the result backend stored."""
-    state, value = meta["status"], meta.get("result")
+    state, value = str(meta["status"]), meta.get("result")
     error = None
     if state in FAILURES:
         if isinstance(value, BaseException):
@@ -69,9 +84,11 @@ def from_meta(task_id: str, meta: dict[str, Any]) -> Outcome:
         value = None
     elif state != "SUCCESS":
         value = None
-    return Outcome(
-        task_id, state, meta.get("name"), value, error, meta.get("worker"), meta.get("traceback")
+    name, worker, traceback = (
+        None if part is None else str(part)
+        for part in (meta.get("name"), meta.get("worker"), meta.get("traceback"))
     )
+    return Outcome(task_id, state, name, value, error, worker, traceback)
 
 
 def cancel(task_id: str) -> str:
@@ -95,7 +112,9 @@ def cancel(task_id: str) -> str:
 def _running_on(task_id: str) -> str | None:
     answers = app.control.inspect(timeout=_REPLY_WITHIN_S).query_task(task_id) or {}
     for node, found in answers.items():
-        if found.get(task_id, [None])[0] == "active":
+        # From each worker: the ids that it knows, with what they are doing.
+        known = found.get(task_id) if isinstance(found, dict) else None
+        if isinstance(known, list) and known[:1] == ["active"]:
             return str(node)
     return None
 

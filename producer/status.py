@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
+import redis
 from kombu.transport.redis import Channel
 
+from producer.printing import Sheet, say
 from shared.broker import keys, presence
 from shared.broker.connections import foreseen, store
 from shared.pools import PoolKind
+
+_DIGITS = 20  # no count has as many
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,12 @@ class PoolStatus:
 def read() -> list[PoolStatus]:
     """The state of each pool; `BrokerUnavailable` when Redis does not answer."""
     workers = presence.workers()
-    with foreseen():
-        pipe = store().pipeline(transaction=False)
-        pipe.hgetall(keys.COUNTS)
-        pipe.hgetall(keys.DEAD_QUEUES)
-        for kind in PoolKind:
-            for key in queue_keys(kind.value):
-                pipe.llen(key)
-        counts, letters, *lengths = pipe.execute()
-    numbers = {key.decode(): int(value) for key, value in counts.items()}
+    lists = [key for kind in PoolKind for key in queue_keys(kind.value)]
+    counts, letters, *lengths = ask(
+        ("hgetall", keys.COUNTS), ("hgetall", keys.DEAD_QUEUES), *(("llen", key) for key in lists)
+    )
+    lengths = [number(length) for length in lengths]
+    numbers = {key.decode(errors="replace"): number(value) for key, value in (counts or {}).items()}
     per_queue = len(Channel.priority_steps)
     states = []
     for index, kind in enumerate(PoolKind):
@@ -49,10 +50,34 @@ def read() -> list[PoolStatus]:
                 queued=sum(lengths[index * per_queue : (index + 1) * per_queue]),
                 done=numbers.get(f"{kind.value}:done", 0),
                 failed=numbers.get(f"{kind.value}:failed", 0),
-                dead=int(letters.get(kind.value.encode(), 0)),
+                dead=number((letters or {}).get(kind.value.encode())),
             )
         )
     return states
+
+
+def ask(*commands: tuple[Any, ...]) -> list[Any]:
+    """What Redis answers to commands; None, and a line, for a key that is of another type."""
+    with foreseen():
+        pipe = store().pipeline(transaction=False)
+        for name, *words in commands:
+            getattr(pipe, name)(*words)
+        answers: list[Any] = pipe.execute(raise_on_error=False)
+        for index, answer in enumerate(answers):
+            if isinstance(answer, redis.ResponseError) and "WRONGTYPE" in str(answer):
+                say(f"left out {commands[index][1]!r}: in Redis it is of another type")
+                answers[index] = None
+            elif isinstance(answer, Exception):
+                raise answer
+    return answers
+
+
+def number(value: Any) -> int:
+    """A count as Redis holds it; 0 for anything else."""
+    try:
+        return int(value) if len(str(value)) < _DIGITS else 0
+    except (TypeError, ValueError):
+        return 0
 
 
 def queue_keys(queue: str) -> list[str]:
@@ -62,12 +87,9 @@ def queue_keys(queue: str) -> list[str]:
 
 def table(states: list[PoolStatus]) -> Any:
     """The states as a table for a terminal."""
-    from rich.table import Table
-
-    shown = Table()
-    for title in PoolStatus.__dataclass_fields__:
-        shown.add_column(title, justify="left" if title == "pool" else "right")
+    titles = tuple(PoolStatus.__dataclass_fields__)
+    rows = []
     for state in states:
-        name, *numbers = (getattr(state, title) for title in PoolStatus.__dataclass_fields__)
-        shown.add_row(name, *(f"{number:,}" for number in numbers))
-    return shown
+        name, *numbers = (getattr(state, title) for title in titles)
+        rows.append((name, *(f"{number:,}" for number in numbers)))
+    return Sheet(titles, rows, right=range(1, len(titles)))

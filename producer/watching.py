@@ -6,6 +6,7 @@ However much the workers do, watching costs about the same.
 """
 
 import contextlib
+import logging
 import select
 import sys
 import time
@@ -23,6 +24,7 @@ _READ_A_TICK = 20
 _REST_TICKS = 2
 _LAST_TASKS = 200
 _HEARTBEATS_WITHIN_S = 8.0
+_MOST = 10**15  # no figure of a worker is larger
 
 
 def register(app: typer.Typer) -> None:
@@ -47,6 +49,8 @@ def watch(
     from producer.printing import console, print_json
     from shared.broker.connections import foreseen
 
+    # What is no event is skipped; its line would stand in the picture.
+    logging.getLogger("shared.broker.transport").setLevel(logging.ERROR)
     if json and not once:
         raise WrongUsage("--json goes with --once; `producer status --watch --json` goes on and on")
     with foreseen(), Events() as events:
@@ -179,10 +183,15 @@ class Events:
         return channel
 
     def _hear_worker(self, event: dict[str, Any]) -> None:
-        if event["type"] == "worker-offline":
-            self.workers.pop(event["hostname"], None)
-        elif event["type"] == "worker-heartbeat":
-            seen = self.workers.setdefault(event["hostname"], Seen(event["hostname"]))
+        name = event.get("hostname")
+        if event.get("type") == "worker-offline" and isinstance(name, str):
+            self.workers.pop(name, None)
+        elif (
+            event.get("type") == "worker-heartbeat"
+            and isinstance(name, str)
+            and _are_numbers(event, "timestamp", "processed", "active")
+        ):
+            seen = self.workers.setdefault(name, Seen(name))
             passed = event["timestamp"] - seen.at
             if seen.beats and passed > 0:
                 seen.tasks_a_second = round((event["processed"] - seen.processed) / passed, 1)
@@ -192,46 +201,59 @@ class Events:
 
     def _hear_task(self, event: dict[str, Any]) -> None:
         self._read += 1
-        kind = event["type"]
+        kind, task_id = event.get("type"), event.get("uuid")
+        if not isinstance(task_id, str):
+            return
         if kind == "task-received":
-            self.names[event["uuid"]] = event["name"]
+            self.names[task_id] = str(event.get("name"))
             while len(self.names) > _LAST_TASKS * 5:
                 self.names.pop(next(iter(self.names)))
-        elif kind in ("task-succeeded", "task-failed"):
-            name = self.names.pop(event["uuid"], "")
+        elif kind in ("task-succeeded", "task-failed") and _are_numbers(event, "timestamp"):
+            name = self.names.pop(task_id, "")
             if name or not self.sampled:
+                took = event["runtime"] if _are_numbers(event, "runtime") else 0.0
                 self.tasks.append(
                     {
-                        "id": event["uuid"],
+                        "id": task_id,
                         "task": name,
-                        "worker": event["hostname"],
+                        "worker": str(event.get("hostname")),
                         "state": kind.removeprefix("task-"),
-                        "seconds": round(event.get("runtime", 0.0), 3),
+                        "seconds": round(took, 3),
                         "at": event["timestamp"],
                     }
                 )
 
 
+def _are_numbers(event: dict[str, Any], *names: str) -> bool:
+    return all(type(event.get(name)) in (int, float) and 0 <= event[name] < _MOST for name in names)
+
+
 def dashboard(view: View, lines: int) -> Any:
     """The view for a terminal, so many lines of tasks at most."""
     from rich.console import Group
-    from rich.table import Table
 
     from producer import status
+    from producer.printing import Sheet
 
-    workers = Table("worker")
-    for title in ("running", "tasks/s", "taken in all"):
-        workers.add_column(title, justify="right")
-    for seen in view.workers:
-        rate = "" if seen.tasks_a_second is None else f"{seen.tasks_a_second:,.1f}"
-        workers.add_row(seen.name, f"{seen.active:,}", rate, f"{seen.processed:,}")
-    tasks = Table("last tasks" + (" (a sample)" if view.sampled else ""), "worker", "state")
-    tasks.add_column("seconds", justify="right")
-    for task in view.last_tasks[:lines]:
-        tasks.add_row(
-            task["task"] or task["id"], task["worker"], task["state"], f"{task['seconds']:.3f}"
+    workers = [
+        (
+            seen.name,
+            f"{seen.active:,}",
+            "" if seen.tasks_a_second is None else f"{seen.tasks_a_second:,.1f}",
+            f"{seen.processed:,}",
         )
-    return Group(status.table(view.pools), workers, tasks)
+        for seen in view.workers
+    ]
+    tasks = [
+        (task["task"] or task["id"], task["worker"], task["state"], f"{task['seconds']:.3f}")
+        for task in view.last_tasks[:lines]
+    ]
+    last = "last tasks" + (" (a sample)" if view.sampled else "")
+    return Group(
+        status.table(view.pools),
+        Sheet(("worker", "running", "tasks/s", "taken in all"), workers, right=(1, 2, 3)),
+        Sheet((last, "worker", "state", "seconds"), tasks, right=(3,)),
+    )
 
 
 def _live(events: Events) -> None:

@@ -6,10 +6,12 @@ import uuid
 from typing import Any
 
 import kombu
+import redis
 from celery.utils.log import get_logger
 from celery.worker.consumer import control
 from celery.worker.pidbox import gPidbox
 from kombu import pidbox
+from kombu.exceptions import KombuError
 
 from shared.broker import inspection
 
@@ -67,7 +69,7 @@ class Node(pidbox.Node):
                 # No arguments of the sender's: some would be attributes to read, or patterns.
                 reply = self.handle(method, {"safe": True} if method == "active" else {})
                 self._send(reply_list, {self.hostname: reply}, ticket)
-        except self.channel.connection_errors:
+        except (redis.RedisError, OSError, KombuError):
             raise
         except Exception as error:
             logger.warning("a question of Flower's was not answered: %r", error)

@@ -6,6 +6,7 @@ from typing import Any
 from producer.laboratory.advice import why_none
 from producer.laboratory.figures import noise
 from producer.laboratory.laws import Figures
+from producer.printing import Sheet
 
 _BAR_WIDTH = 12
 
@@ -13,7 +14,7 @@ _BAR_WIDTH = 12
 def show(report: Figures, console: Any) -> None:
     """Print the whole report."""
     console.print(heading(report))
-    for table in _tables(report):
+    for table in _tables(report, draws=console.encoding.lower().startswith("utf")):
         console.print(table)
     for line in left_out(report):
         console.print(line)
@@ -73,25 +74,22 @@ def heading(report: Figures) -> str:
     )
 
 
-def _tables(report: Figures) -> Iterator[Any]:
-    """Two tables, since one would not fit into 80 columns."""
-    from rich.table import Table
-
+def _tables(report: Figures, *, draws: bool) -> Iterator[Any]:
+    """Two tables, since one would not fit into 80 columns; with bars where they can be drawn."""
     # No lines: their columns are what the bar and the percentiles need.
     measured = [cell for cell in report["cells"] if cell["rates"]]
     if not measured:
         return
     best = max(cell["items_a_second"] for cell in measured)
-    for columns, with_bar in ((SPEED, True), (COST, False)):
-        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-        for number, title in enumerate(columns):
-            table.add_column(title, justify="right" if number else "left", no_wrap=True)
-        if with_bar:
-            table.add_column("", no_wrap=True)
-        for cell in measured:
-            cells = [write(cell) for write in columns.values()]
-            table.add_row(*cells, *([bar(cell["items_a_second"] / best)] if with_bar else []))
-        yield table
+    for columns, with_bar in ((SPEED, draws), (COST, False)):
+        rows = [
+            [write(cell) for write in columns.values()]
+            + ([bar(cell["items_a_second"] / best)] if with_bar else [])
+            for cell in measured
+        ]
+        titles = [*columns, *([""] if with_bar else [])]
+        numbers = range(1, len(columns))
+        yield Sheet(titles, rows, right=numbers, whole=range(len(titles)), framed=False)
         yield ""
 
 

@@ -27,45 +27,61 @@ logger = get_logger(__name__)
 
 # KEYS: what an owner has taken, the index, the letters, the queues. ARGV: number, id, time,
 # letter, queue. A message that dies twice, as two deliveries may, has one letter: the last.
+# What was taken goes last: a key of another type must not cost the message.
 _BURY = """
-if redis.call('hdel', KEYS[1], ARGV[1]) == 0 then
+if redis.call('hexists', KEYS[1], ARGV[1]) == 0 then
     return 0
 end
 local before = redis.call('hget', KEYS[3], ARGV[2])
-if before then
-    redis.call('hincrby', KEYS[4], cjson.decode(before)['queue'], -1)
-end
 redis.call('zadd', KEYS[2], ARGV[3], ARGV[2])
 redis.call('hset', KEYS[3], ARGV[2], ARGV[4])
-redis.call('hincrby', KEYS[4], ARGV[5], 1)
+if before then
+    local is_json, letter = pcall(cjson.decode, before)
+    if is_json and type(letter) == 'table' and type(letter['queue']) == 'string' then
+        redis.pcall('hincrby', KEYS[4], letter['queue'], -1)
+    end
+end
+redis.pcall('hincrby', KEYS[4], ARGV[5], 1)
+redis.call('hdel', KEYS[1], ARGV[1])
 return 1
 """
 
 # KEYS: the index, the letters, the queues, the list, the stored result. ARGV: id, queue, message.
+# The push is first: it fails where the list is of another type, and then nothing has changed.
 _RETRY = """
-if redis.call('hdel', KEYS[2], ARGV[1]) == 0 then
+if redis.call('hexists', KEYS[2], ARGV[1]) == 0 then
     return 0
 end
-redis.call('zrem', KEYS[1], ARGV[1])
-redis.call('hincrby', KEYS[3], ARGV[2], -1)
-redis.call('del', KEYS[5])
 redis.call('lpush', KEYS[4], ARGV[3])
+redis.call('hdel', KEYS[2], ARGV[1])
+redis.call('zrem', KEYS[1], ARGV[1])
+redis.pcall('hincrby', KEYS[3], ARGV[2], -1)
+redis.call('del', KEYS[5])
 return 1
 """
 
-# KEYS: the index, the letters, the queues. ARGV: id, queue.
+# KEYS: the index, the letters, the queues. ARGV: id, queue, or nothing where it is not known.
 _DROP = """
-if redis.call('hdel', KEYS[2], ARGV[1]) == 0 then
-    return 0
+local gone = redis.call('hdel', KEYS[2], ARGV[1]) + redis.call('zrem', KEYS[1], ARGV[1])
+if gone > 0 and ARGV[2] ~= '' then
+    redis.pcall('hincrby', KEYS[3], ARGV[2], -1)
 end
-redis.call('zrem', KEYS[1], ARGV[1])
-redis.call('hincrby', KEYS[3], ARGV[2], -1)
-return 1
+return gone
 """
 
 
 # Called with the message and the reason, to tell whoever waits for its outcome.
 on_burial: list[Callable[[dict[str, Any], str], None]] = []
+
+
+class NotWhole(DaySixError):
+    """Raised for a letter that holds no message to put back."""
+
+    def __init__(self, letter_id: str) -> None:
+        super().__init__(
+            f"the dead letter {letter_id!r} holds no message that could be put back; "
+            "it can only be dropped"
+        )
 
 
 class NoSuchLetter(DaySixError):
@@ -136,13 +152,13 @@ def count() -> int:
 
 
 def letters() -> Iterator[dict[str, Any]]:
-    """All of them, the oldest first; read in portions."""
+    """All of them, the oldest first; read in portions. One that is not whole is shown as it is."""
     start = 0
     while True:
         with foreseen():
             ids: Any = store().zrange(DEAD, start, start + 99)
             found: Any = store().hmget(DEAD_LETTERS, ids) if ids else []
-        yield from (json.loads(letter) for letter in found if letter is not None)
+        yield from map(_letter, ids, found)
         if len(ids) < 100:
             return
         start += 100
@@ -150,32 +166,87 @@ def letters() -> Iterator[dict[str, Any]]:
 
 def show(letter_id: str) -> dict[str, Any]:
     """One letter; raises `NoSuchLetter`."""
+    key = _key(letter_id)
     with foreseen():
-        letter: Any = store().hget(DEAD_LETTERS, letter_id)
-    if letter is None:
-        raise NoSuchLetter(letter_id)
-    found: dict[str, Any] = json.loads(letter)
-    return found
+        letter: Any = store().hget(DEAD_LETTERS, key)
+        if letter is None and store().zscore(DEAD, key) is None:
+            raise NoSuchLetter(letter_id)
+    return _letter(key, letter)
 
 
 def retry(letter_id: str) -> str:
     """Put a letter's message back on its queue, its lost workers forgotten; the queue."""
     letter = show(letter_id)
-    text = base64.b64decode(letter["message"])
+    try:
+        text, list_name = (base64.b64decode(letter[part]) for part in ("message", "list"))
+    except ValueError:
+        text = list_name = b""
+    if not text or not list_name:
+        raise NotWhole(letter_id)
     message = parse(text)
     if message is not None:
         message["headers"].pop(HISTORY, None)
         text = json.dumps(message).encode()
-    keys = (DEAD, DEAD_LETTERS, DEAD_QUEUES, base64.b64decode(letter["list"]), RESULT + letter_id)
+    key = _key(letter_id)
+    keys = (DEAD, DEAD_LETTERS, DEAD_QUEUES, list_name, RESULT.encode() + key)
     with foreseen():
-        if not store().eval(_RETRY, 5, *keys, letter_id, letter["queue"], text):
+        if not store().eval(_RETRY, 5, *keys, key, letter["queue"].encode(*_ANY), text):
             raise NoSuchLetter(letter_id)
     return str(letter["queue"])
 
 
 def drop(letter_id: str) -> None:
     """Forget a letter; raises `NoSuchLetter`."""
-    queue = show(letter_id)["queue"]
+    queue = show(letter_id)["queue"].encode(*_ANY)
     with foreseen():
-        if not store().eval(_DROP, 3, DEAD, DEAD_LETTERS, DEAD_QUEUES, letter_id, queue):
+        if not store().eval(_DROP, 3, DEAD, DEAD_LETTERS, DEAD_QUEUES, _key(letter_id), queue):
             raise NoSuchLetter(letter_id)
+
+
+# How a name becomes bytes that is no text in UTF-8.
+_ANY = ("utf-8", "backslashreplace")
+_LAST_TIME = 253_402_300_799  # the year 9999
+
+
+def _key(letter_id: str) -> bytes:
+    """An id as Redis has it: `letters` shows bytes that are no text as half characters."""
+    try:
+        return letter_id.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return letter_id.encode("utf-8", "surrogatepass")
+
+
+def _letter(key: bytes, text: bytes | None) -> dict[str, Any]:
+    """A letter with all its fields, each of its type, whatever stands in Redis."""
+    try:
+        found = json.loads(text or b"")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        found = {"reason": "its letter cannot be read" if text else "its letter is gone"}
+    losses = found.get("deliveries")
+    return {
+        "id": key.decode("utf-8", "surrogateescape"),
+        **{name: _text(found.get(name)) for name in ("task", "args", "kwargs")},
+        **{
+            name: _text(found.get(name)) or ""
+            for name in ("queue", "list", "reason", "worker", "traceback", "message")
+        },
+        "died": _time(found.get("died")),
+        "deliveries": [
+            {"worker": _text(loss.get("worker")), "at": _time(loss.get("at"))}
+            for loss in (losses if isinstance(losses, list) else [])
+            if isinstance(loss, dict)
+        ],
+    }
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value)
+
+
+def _time(value: Any) -> float | None:
+    is_time = type(value) in (int, float) and 0 <= value <= _LAST_TIME
+    return value if is_time else None

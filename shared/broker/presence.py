@@ -22,6 +22,8 @@ from shared.settings import current
 logger = get_logger(__name__)
 
 LEASE_S = 10.0
+# No worker has a larger number.
+_MOST = 10**9
 
 # The word for this process; a pool's processes, which are forked, have their worker's.
 PROCESS = uuid.uuid4().hex[:16]
@@ -122,6 +124,21 @@ def _alive(now: int, lines: dict[bytes, bytes]) -> Iterable[Worker]:
             found = {name: value for name, value in line.items() if name in known}
             # A worker of an older version says neither: it consumes its pool's queue.
             found["queues"] = tuple(line.get("queues", (line["pool"],)))
-            yield Worker(**found)
+            worker = Worker(**found)
+            _check(worker)
+            yield worker
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             logger.debug("no line of a worker: %r: %r", process, error)
+
+
+def _check(worker: Worker) -> None:
+    """Raise TypeError for a line that no worker wrote; what reads it counts with its numbers."""
+    texts = [worker.name, worker.pool, worker.process, *worker.queues, *worker.running_by_queue]
+    numbers = [worker.concurrency, worker.pid, worker.running, *worker.running_by_queue.values()]
+    times = [worker.startup_s or 0]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a name is no text")
+    if not all(type(number) is int and 0 <= number < _MOST for number in numbers):
+        raise TypeError("a count is none")
+    if not all(type(time) in (int, float) and 0 <= time < _MOST for time in times):
+        raise TypeError("a time is none")

@@ -23,6 +23,7 @@ from typing import Any
 
 import redis
 from hiredis import pack_command
+from kombu.exceptions import KombuError
 from kombu.log import get_logger
 from kombu.transport import redis as base
 from kombu.transport import virtual
@@ -444,7 +445,8 @@ class Channel(base.Channel):
             return super()._receive_one(c)
         except Empty:
             return False
-        except (RedisError, *self.connection_errors):
+        except (RedisError, OSError, KombuError):
+            # The connection's own. kombu's list of these has KeyError, too.
             raise
         except Exception as error:
             logger.warning("skipped a broadcast message that cannot be read: %r", error)
