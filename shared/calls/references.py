@@ -47,6 +47,13 @@ def check_allowed(reference: str, allowed: tuple[str, ...] | None = None) -> Non
     raise NotAllowed(reference, ", ".join(allowed) or "empty", advice)
 
 
+def check_allowed_module(reference: str) -> None:
+    """Raise `NotAllowed` unless ``TASK_MODULES`` itself names the reference's module."""
+    allowed = current().allowed_modules
+    if not is_allowed(reference.partition(":")[0], allowed):
+        raise NotAllowed(reference, ", ".join(allowed) or "empty")
+
+
 def reference(target: Any, allowed: tuple[str, ...] | None = None) -> str:
     """The name under which a worker finds this function or class.
 

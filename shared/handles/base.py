@@ -126,6 +126,12 @@ class _Inside(threading.local):
 _inside = _Inside()
 
 
+def collect_anew() -> None:
+    """Forget the names that were collected so far: the value is encoded once more."""
+    if _inside.names is not None:
+        _inside.names.clear()
+
+
 @contextmanager
 def collecting() -> Iterator[list[str]]:
     """The names of all handles that are encoded meanwhile, by this thread."""

@@ -1,13 +1,19 @@
 """Classes and functions that may travel in the unit tests: their module is on the allow-list."""
 
 import collections
+import copyreg
+import datetime
+import decimal
 import enum
 import os
 import os.path
+import random
 from dataclasses import dataclass, field
 from os import system
 from shutil import rmtree
 from typing import NamedTuple
+
+from shared.calls import registration
 
 __all__ = ["os", "rmtree", "system"]  # imported to be refused: they were defined elsewhere
 
@@ -209,3 +215,191 @@ class Holding(Exception):
     def __init__(self, thing):
         super().__init__(thing)
         self.thing = thing
+
+
+class Node:
+    def __init__(self, name):
+        self.name = name
+        self.parent = None
+        self.children = []
+
+
+def hello():
+    return "hello"
+
+
+def linked(length):
+    """The first of so many nodes that know their neighbours."""
+    first = before = Node(0)
+    for number in range(1, length):
+        after = Node(number)
+        after.parent = before
+        before.children.append(after)
+        before = after
+    return first
+
+
+def holding_itself(value):
+    if isinstance(value, dict):
+        value["self"] = (value,)
+    else:
+        value.itself = [value]
+    return value
+
+
+class Kept:
+    def __init__(self, secret):
+        self.secret = secret
+
+    def __getstate__(self):
+        return {"secret": self.secret}
+
+    def __setstate__(self, state):
+        self.secret = state["secret"]
+
+
+class MyFloat(float):
+    pass
+
+
+class MyBytes(bytes):
+    pass
+
+
+class MyBytearray(bytearray):
+    pass
+
+
+class MySet(set):
+    pass
+
+
+class MyFrozenset(frozenset):
+    pass
+
+
+class MyComplex(complex):
+    pass
+
+
+class MyOrdered(collections.OrderedDict):
+    pass
+
+
+class MyDefault(collections.defaultdict):
+    pass
+
+
+class MyDeque(collections.deque):
+    pass
+
+
+class MyCounter(collections.Counter):
+    pass
+
+
+class MyDatetime(datetime.datetime):
+    pass
+
+
+class MyDecimal(decimal.Decimal):
+    pass
+
+
+class MyRandom(random.Random):
+    pass
+
+
+class Adder:
+    def __init__(self, number):
+        self.number = number
+
+    def __call__(self, other):
+        return self.number + other
+
+
+class Reduced:
+    def __init__(self, number):
+        self.number = number
+
+    def __reduce__(self):
+        return type(self), (self.number,)
+
+
+def make_reduced(number):
+    return ReducedByFunction(number)
+
+
+class ReducedByFunction(Reduced):
+    def __reduce__(self):
+        return make_reduced, (self.number,)
+
+
+class ReducedWithState(Reduced):
+    def __reduce_ex__(self, protocol):
+        return type(self), (0,), {"number": self.number}
+
+
+class Single:
+    def __reduce__(self):
+        return "SINGLE"
+
+
+SINGLE = Single()
+
+
+class Unit(float):
+    def __new__(cls, number, unit):
+        made = super().__new__(cls, number)
+        made.unit = unit
+        return made
+
+    def __getnewargs__(self):
+        return float(self), self.unit
+
+
+class Keyword:
+    def __new__(cls, *, size):
+        made = super().__new__(cls)
+        made.size = size
+        return made
+
+    def __getnewargs_ex__(self):
+        return (), {"size": self.size}
+
+
+class Registered:
+    def __init__(self, number):
+        self.number = number
+
+
+def make_registered(number):
+    return Registered(number)
+
+
+def reduce_registered(value):
+    return make_registered, (value.number,)
+
+
+copyreg.pickle(Registered, reduce_registered)
+
+
+class Foreign:
+    """As of a library that knows nothing of us."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __reduce__(self):
+        return os.getpid, ()
+
+
+def foreign_to_data(value):
+    return [value.number]
+
+
+def foreign_from_data(data):
+    return Foreign(data[0])
+
+
+registration.register(Foreign, foreign_to_data, foreign_from_data)

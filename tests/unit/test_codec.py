@@ -1,6 +1,5 @@
 """What may travel arrives exactly as it left; everything else is refused in one line."""
 
-import array
 import collections
 import dataclasses
 import datetime
@@ -8,11 +7,9 @@ import decimal
 import enum
 import fractions
 import functools
-import io
 import math
 import os
 import pathlib
-import queue
 import re
 import socket
 import struct
@@ -20,7 +17,6 @@ import sys
 import threading
 import time
 import tracemalloc
-import types
 import uuid
 import zoneinfo
 
@@ -408,28 +404,6 @@ def test_an_exception_of_an_unknown_class_arrives_as_a_stand_in_that_names_it():
 # Refusals.
 
 
-def generator():
-    yield 1
-
-
-def cyclic_list():
-    value = []
-    value.append(value)
-    return value
-
-
-def cyclic_dict():
-    value = {}
-    value["self"] = (value,)
-    return value
-
-
-def cyclic_object():
-    value = shapes.Point(1, 2)
-    value.x = value
-    return value
-
-
 class Outside:
     """Its module is not on the allow-list."""
 
@@ -439,37 +413,14 @@ UNPORTABLE = {
     "lambda of a module": (lambda: shapes.square, "lambda"),
     "closure": (lambda: shapes.called_elsewhere, "inside a function"),
     "function whose name is gone": (lambda: shapes.kept, "hidden"),
-    "open file": (lambda: open(os.devnull), "pass its path"),
-    "file in memory": (lambda: io.BytesIO(b"x"), "open in this process only"),
-    "socket": (socket.socket, "open it there"),
-    "lock": (threading.Lock, r"shared\.multiprocessing has one"),
-    "event": (threading.Event, r"shared\.multiprocessing has one"),
-    "queue": (queue.Queue, r"shared\.multiprocessing has one"),
-    "generator": (generator, "bound to this process"),
-    "iterator": (lambda: iter([1]), "bound to this process"),
-    "view of a dict": (lambda: {}.keys(), "bound to this process"),
-    "bare object": (object, "bound to this process"),
-    "module": (lambda: types, "bound to this process"),
     "builtin function": (lambda: eval, "TASK_MODULES"),
     "function of os": (lambda: os.system, "TASK_MODULES"),
     "builtin class": (lambda: type, "TASK_MODULES"),
-    "list in itself": (cyclic_list, "holds itself"),
-    "dict in itself": (cyclic_dict, "holds itself"),
-    "object in itself": (cyclic_object, "holds itself"),
     "deep list": (lambda: nested(list, 5000), "too deeply"),
     "deep tuple": (lambda: nested(tuple, 5000), "too deeply"),
     "deep dict": (lambda: nested(dict, 5000), "too deeply"),
-    "memoryview": (lambda: memoryview(b"x"), "memoryview"),
-    "subclass of list": (lambda: shapes.MyList([1]), "subclasses of list"),
-    "subclass of dict": (lambda: shapes.MyDict(a=1), "subclasses of dict"),
-    "subclass of int": (lambda: shapes.MyInt(1), "subclasses of int"),
-    "subclass of str": (lambda: shapes.MyStr("s"), "subclasses of str"),
-    "repr of many lines": (shapes.ManyLines, "subclasses of dict"),
-    "defaultdict": (lambda: collections.defaultdict(list), "defaultdict"),
-    "array": (lambda: array.array("i", [1]), "array"),
     "object of another module": (Outside, "TASK_MODULES"),
     "class of another module": (lambda: Outside, "TASK_MODULES"),
-    "class with a reduce of its own": (shapes.Reducing, "pickle"),
     "class under another name": (lambda: shapes.Misnamed(1, 2), "Other"),
     "extension type": (lambda: msgpack.ExtType(5, msgpack.packb("ff")), "ExtType"),
 }
@@ -492,7 +443,7 @@ def refusal(value):
     return str(refused.value)
 
 
-@pytest.mark.parametrize("thing", [memoryview(b"x"), shapes.MyStr("s"), shapes.MyInt(1), Outside])
+@pytest.mark.parametrize("thing", [memoryview(b"x"), threading.Lock(), Outside])
 def test_what_cannot_travel_is_refused_as_a_key_too(thing):
     with pytest.raises(REFUSALS):
         codec.dumps({thing: 1})
@@ -539,14 +490,23 @@ def test_shared_references_do_not_make_a_value_grow_without_bound(monkeypatch):
     monkeypatch.setenv("MESSAGE_LIMIT_BYTES", "10000")
     codec.current.cache_clear()
     value = ()
-    for _ in range(17):
+    for _ in range(50):
         value = (value, value)  # every level twice the one below
     started = time.process_time()
 
-    with pytest.raises(REFUSALS):
-        codec.dumps(value)
+    arrived = round_trip(value)
 
+    assert arrived[0] is arrived[1]
     assert time.process_time() - started < 0.1
+
+
+def test_a_graph_beyond_the_limit_is_refused(monkeypatch):
+    monkeypatch.setenv("MESSAGE_LIMIT_BYTES", "10000")
+    codec.current.cache_clear()
+    shared = [1]
+
+    with pytest.raises(MessageTooLarge):
+        codec.dumps([shared, shared, "x" * 20_000])
 
 
 # What arrives may be anything.
@@ -556,7 +516,7 @@ def extension(code, data):
     return msgpack.packb(msgpack.ExtType(code, data))
 
 
-CODES = [*range(1, 25), *range(39, 48), 100]
+CODES = [*range(1, 25), *range(39, 53), 100]
 junk = st.recursive(
     st.none()
     | st.booleans()

@@ -1,0 +1,114 @@
+"""What a value is written as: the code of its kind, a head that makes it, a body that fills it."""
+
+import enum
+import functools
+import types
+from typing import Any
+
+from shared.calls import exceptions, harmless, objects, references, registration, values
+from shared.calls.kinds import (
+    BY_TYPE,
+    CALL,
+    ENUM,
+    ERROR,
+    FILLED,
+    FUNCTION,
+    HANDLE,
+    METHOD,
+    OBJECT,
+    PARTIAL,
+    REGISTERED,
+    VALUE,
+)
+from shared.errors import NotPortable
+
+
+def parts_of(value: Any) -> tuple[int, bool, Any, Any, bool]:
+    """A value that is neither plain, list nor dict: code, tracked, head, body, whether filled."""
+    kind = BY_TYPE.get(type(value))
+    if kind is None:
+        code, tracked, head, body = describe(value)
+        return code, tracked, head, body, code in FILLED
+    tracked = kind.tracked and bool(value)
+    if kind.fill is None:
+        return kind.code, tracked, kind.parts(value), None, False
+    return kind.code, tracked, kind.limit(value), kind.parts(value), False
+
+
+def describe(value: Any) -> tuple[int, bool, Any, Any]:
+    """What travels as the name of a class, function or kind: code, tracked, head and body."""
+    kind = type(value)
+    if hasattr(kind, "__handle__"):
+        return HANDLE, True, value.__handle__(), None
+    if isinstance(value, enum.Enum):
+        # A combination of flags has no name of its own: it goes by its value.
+        single = value.name in kind.__members__
+        member = value.name if single else value.value
+        return ENUM, False, [objects.class_name(kind), single, member], None
+    if isinstance(value, BaseException):
+        module, name, args, state, by_call = exceptions.parts(value)
+        return ERROR, True, [module, name, args, by_call], state
+    if (registered := registration.find(kind)) is not None:
+        return REGISTERED, True, registered.encode(value), None
+    if (special := values.find(kind)) is not None:
+        body = special.body(value) if special.body else None
+        return VALUE, special.tracked, [special.type, special.head(value)], body
+    if isinstance(value, functools.partial):
+        return PARTIAL, True, [value.func, list(value.args), dict(value.keywords)], None
+    if isinstance(value, (types.MethodType, types.BuiltinMethodType)):
+        code, head = _bound(value)
+        return code, False, head, None
+    if _has_name(value):
+        return FUNCTION, False, references.reference(value), None
+    _refuse_local(value)
+    called, head, body = objects.describe(value)
+    return CALL if called else OBJECT, True, head, body
+
+
+def _has_name(value: Any) -> bool:
+    """Whether a value is a function or class; a ufunc has no qualname."""
+    return (
+        isinstance(value, type)
+        or (callable(value) and hasattr(value, "__qualname__"))
+        or harmless.name_of(value) is not None
+    )
+
+
+def _bound(value: Any) -> tuple[int, Any]:
+    """A bound method: its object and its name, or a reference where its object is a module."""
+    if (listed := harmless.name_of(value)) is not None:
+        return FUNCTION, listed
+    if isinstance(value, types.MethodType):
+        function = value.__func__
+        references.check_allowed(f"{references.home(function)}:{function.__qualname__}")
+        return METHOD, [value.__self__, function.__name__]
+    if harmless.method_of(value.__self__, value.__name__):
+        return METHOD, [value.__self__, value.__name__]
+    return FUNCTION, references.reference(value)
+
+
+def _refuse_local(value: Any) -> None:
+    """Refuse what works in this process only, each with its reason."""
+    kind = type(value)
+    reason = ""
+    if kind.__module__.partition(".")[0] in ("_io", "io", "socket", "ssl", "tempfile"):
+        reason = "it is open in this process only; pass its path or address, and open it there"
+    elif kind.__module__ in ("_thread", "threading", "queue", "_queue", "_multiprocessing"):
+        reason = (
+            "it works in this process only; shared.multiprocessing has one that works everywhere"
+        )
+    elif isinstance(value, types.ModuleType):
+        reason = "a module is code; import it inside the function"
+    elif isinstance(value, (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)):
+        reason = "a generator is code that has begun to run; pass list(…) of it, or what makes it"
+    elif kind.__module__ in ("builtins", "itertools") and hasattr(kind, "__next__"):
+        reason = "an iterator is bound to this process; pass a list"
+    elif kind.__module__ == "builtins":
+        reason = "it is bound to this process; pass plain data, or a name to open it by"
+    if reason:
+        raise NotPortable(f"{_short(value)} of type {kind.__name__}", reason)
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
