@@ -39,7 +39,6 @@ _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # The caller's own addresses and passwords, which would win over the stack's; empty is unset.
 _OVERRIDDEN = dict.fromkeys(
     [
-        "REDIS_PASSWORD_FILE",
         "CELERY_BROKER_URL",
         "CELERY_BROKER_READ_URL",
         "CELERY_BROKER_WRITE_URL",
@@ -76,7 +75,9 @@ class Stack:
     # Called while it starts; what it raises ends the start.
     look_up: Callable[[], None] = lambda: None
 
-    redis_url: str = ""
+    # With the password: for this process, and for nobody's environment.
+    redis_url: str = field(default="", repr=False)
+    password_file: Path = Path()
     flower_url: str = ""
     flower_password: str = field(default="", repr=False)
     environment_file: Path = Path()
@@ -99,6 +100,11 @@ class Stack:
         self.stop()
 
     @property
+    def address(self) -> str:
+        """Where Redis is, without its password."""
+        return f"redis://{self.redis_url.rpartition('@')[2]}"
+
+    @property
     def flower_login(self) -> str:
         """The login of Flower, for people."""
         return f"(user {current().flower_user}, password {self.flower_password})"
@@ -107,10 +113,11 @@ class Stack:
     def variables(self) -> dict[str, str]:
         """The environment of whoever uses the stack."""
         variables = {
-            "REDIS_URL": self.redis_url,
+            **_OVERRIDDEN,
+            "REDIS_URL": self.address,
+            "REDIS_PASSWORD_FILE": str(self.password_file),
             "FETCH_URL": f"{self.endpoint_url}/slow",
             "FLOWER_URL": self.flower_url,
-            **_OVERRIDDEN,
         }
         if self.scripts is not None:
             # Its scripts, and the packages beside them.
@@ -205,6 +212,7 @@ class Stack:
     def _start_redis(self, port: int) -> None:
         password = secrets.token_urlsafe(24)
         self.redis_url = f"redis://:{password}@127.0.0.1:{port}/0"
+        self.password_file = self._write("redis.password", password)
         client = redis.Redis.from_url(self.redis_url, socket_timeout=2)
 
         def answers() -> bool:
@@ -212,7 +220,7 @@ class Stack:
                 return bool(client.ping())
             return False
 
-        # Its configuration goes in over a pipe: no password in the arguments, none in a file.
+        # Its configuration goes in over a pipe: no password in the arguments.
         config = (
             f'bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir "{self.folder}"\n'
             'save ""\nappendonly no\nmaxmemory-policy noeviction\n'
@@ -371,8 +379,7 @@ def _stay(stack: Stack, signals: "_Signals") -> int:
 
 
 def _describe(stack: Stack) -> None:
-    port = stack.redis_url.rpartition(":")[2]
-    print(f"Redis     redis://:***@127.0.0.1:{port}")
+    print(f"Redis     {stack.address}  (its password is in {stack.password_file})")
     print(f"Flower    {stack.flower_url}  {stack.flower_login}")
     print(f"endpoint  {stack.endpoint_url}/slow")
     print(f"logs      {stack.folder}")

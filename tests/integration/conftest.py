@@ -19,7 +19,8 @@ def stack():
         running = Stack(with_flower=False).__enter__()
     except StackFailed as error:
         unavailable(f"the stack does not start: {error}")
-    os.environ.update(running.variables)
+    # One variable, for the many tests that set it to another Redis.
+    os.environ.update(running.variables, REDIS_URL=running.redis_url, REDIS_PASSWORD_FILE="")
     forget_settings()
     yield running
     running.stop()
