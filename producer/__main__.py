@@ -3,9 +3,11 @@
 import re
 import sys
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from producer import deadletters, watching
 from producer.laboratory import commands as laboratory
@@ -171,27 +173,42 @@ def tour(
 )
 def tasks(json: Json = False) -> None:
     """List the tasks that can be sent: signature, usual pool, one line of help."""
-    from producer.arguments import describe
-    from shared.tasks import CONTRACTS
+    from producer import known
 
+    found = known.tasks()
     if json:
         print_json(
-            [
-                {"name": c.name, "signature": describe(c), "pool": c.pool.value, "help": c.help}
-                for c in CONTRACTS.values()
-            ]
+            [{"name": c.name, "signature": str(c), "pool": c.queue, "help": c.help} for c in found]
         )
         return
-    rows = [
-        (describe(contract), contract.pool.value, contract.help) for contract in CONTRACTS.values()
-    ]
+    rows = [(str(contract), contract.queue, contract.help) for contract in found]
     console().print(Sheet(("task", "pool", "what it does"), rows, show_lines=True))
 
 
+class _Send(TyperCommand):
+    """Keeps apart what stands after ``--``: these words are arguments, whatever they look like."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        for before, word in pairwise(args[:end]):
+            if re.match(r"-[\d.]", word) and not before.startswith("--"):
+                from producer.arguments import WrongUsage
+
+                raise WrongUsage(f"No such option: {word[:2]}; arguments go after --")
+        ctx.meta["literal"] = args[end + 1 :]
+        return super().parse_args(ctx, args[:end])
+
+
 @app.command(
+    cls=_Send,
+    context_settings={"ignore_unknown_options": True},
     epilog="""Examples:
 
   producer send printcount 3 --wait
+
+  producer send resize photo.jpg --width 200        (a task of your own, with a keyword argument)
+
+  producer send mymodule:function 1 2               (a plain function of a module in TASK_MODULES)
 
   producer send sleep 0 --count 10000 --pool gevent
 
@@ -200,11 +217,16 @@ def tasks(json: Json = False) -> None:
   producer send fetch --id report-2026-11-24        (repeated, it is not sent again)
 
   producer send fail -- -oops        (a word that starts with a minus; options go before)
-"""
+""",
 )
 def send(
-    task: Annotated[str, typer.Argument(help="A task that `producer tasks` lists.")],
-    args: Annotated[list[str] | None, typer.Argument(help="Its arguments, in order.")] = None,
+    context: typer.Context,
+    task: Annotated[
+        str, typer.Argument(help="A task that `producer tasks` lists, or module:function.")
+    ],
+    args: Annotated[
+        list[str] | None, typer.Argument(help="Its arguments, in order or as --name value.")
+    ] = None,
     kwargs: Annotated[str, typer.Option(help="More arguments, as a JSON object.")] = "{}",
     pool: Annotated[
         PoolKind | None, typer.Option(help="Where it runs; by default the task's usual pool.")
@@ -237,7 +259,7 @@ def send(
     json: Json = False,
 ) -> None:
     """Trigger a task, once or many times."""
-    from producer import arguments, sending
+    from producer import arguments, known, sending
 
     if when_full not in ("wait", "stop"):
         raise arguments.WrongUsage(f"--when-full {when_full!r} is neither wait nor stop")
@@ -245,13 +267,19 @@ def send(
         raise arguments.WrongUsage(
             f"--id {key!r} names one task, and --count {count} asks for more"
         )
-    contract = arguments.find(task)
-    positional, keywords = arguments.parse(contract, args or [], kwargs)
+    contract, queue = known.find(task, pool)
+    positional, keywords = arguments.parse(
+        contract,
+        args or [],
+        kwargs,
+        literal=context.meta["literal"],
+        options=[name for param in context.command.params for name in param.opts],
+    )
     order = sending.Order(
         contract=contract,
         args=positional,
         kwargs=keywords,
-        pool=pool or contract.pool,
+        queue=queue,
         count=count,
         countdown_s=countdown,
         expires_s=expires,
@@ -260,19 +288,19 @@ def send(
         keep_ids=wait,
         key=key,
     )
-    before = sending.queued(order.pool) if wait else 0
+    before = sending.queued(queue) if wait else 0
     sent = _send_with_progress(order)
-    if sending.nobody_listens(order.pool):
-        say(f"no {order.pool.value} worker is alive: what was sent waits in its queue")
+    if sending.nobody_listens(queue):
+        say(f"no {queue} worker is alive: what was sent waits in its queue")
     if wait:
         if before:
-            say(f"{before:,} tasks were queued on {order.pool.value} before")
+            say(f"{before:,} tasks were queued on {order.queue} before")
         _wait_and_print(order, sent.ids, timeout, json)
     elif json:
         print_json(
             {
                 "task": contract.name,
-                "pool": order.pool.value,
+                "pool": order.queue,
                 "count": sent.count,
                 "repeated": sent.repeated,
                 "seconds": round(sent.seconds, 3),
@@ -282,10 +310,10 @@ def send(
     elif sent.repeated:
         print(f"{contract.name} was accepted before under this key: {sent.ids[0]}")
     elif sent.count == 1:
-        print(f"queued {contract.name} on {order.pool.value}: {sent.ids[0]}")
+        print(f"queued {contract.name} on {order.queue}: {sent.ids[0]}")
     else:
         print(
-            f"queued {sent.count:,} {contract.name} on {order.pool.value} "
+            f"queued {sent.count:,} {contract.name} on {order.queue} "
             f"in {sent.seconds:.1f} s ({sent.rate:,.0f} a second)"
         )
 
@@ -546,7 +574,7 @@ def _send_with_progress(order: Any) -> Any:
         def on_full() -> None:
             nonlocal told
             if not told:
-                say(f"queue {order.pool.value!r} is at its limit (QUEUE_LIMIT); waiting for room")
+                say(f"queue {order.queue!r} is at its limit (QUEUE_LIMIT); waiting for room")
                 told = True
 
         try:

@@ -8,16 +8,15 @@ from typing import Any
 
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
-from producer import status
 from producer.arguments import WrongUsage
 from shared import publishing
 from shared.app import app
 from shared.broker import presence
-from shared.broker.connections import foreseen
+from shared.broker.connections import foreseen, store
 from shared.errors import QueueFull
-from shared.pools import PoolKind
 from shared.settings import current
-from shared.tasks import Contract
+from shared.tasks import contracts
+from shared.tasks.contracts import Contract
 
 BATCH = 500
 _ROOM_POLL_S = 0.25
@@ -33,7 +32,7 @@ class Order:
     contract: Contract
     args: list[Any]
     kwargs: dict[str, Any]
-    pool: PoolKind
+    queue: str
     count: int = 1
     countdown_s: float | None = None
     expires_s: float | None = None
@@ -41,6 +40,11 @@ class Order:
     wait_for_room: bool = True
     keep_ids: bool = False
     key: str = ""  # makes it count once, however often it is sent
+
+    @property
+    def is_function(self) -> bool:
+        """Whether a plain function is to be called, by its reference."""
+        return ":" in self.contract.name
 
 
 @dataclass
@@ -62,8 +66,9 @@ def send(order: Order, on_batch: Callable[[int], None], on_full: Callable[[], No
     """Send it; `on_batch` is called with how many were sent. `QueueFull` says how many before."""
     try:
         template = publishing.Template(
-            order.contract.name,
-            order.pool.value,
+            contracts.FUNCTION if order.is_function else order.contract.name,
+            order.queue,
+            shadow=order.contract.name if order.is_function else None,
             countdown=order.countdown_s,
             expires=order.expires_s,
             time_limit=order.time_limit_s,
@@ -77,12 +82,12 @@ def send(order: Order, on_batch: Callable[[int], None], on_full: Callable[[], No
     limit = current().queue_limit
     while sent.count < order.count:
         ids = [str(uuid.uuid4()) for _ in range(min(BATCH, order.count - sent.count))]
-        messages = [template.render(task_id, order.args, order.kwargs) for task_id in ids]
+        messages = [_render(order, template, task_id) for task_id in ids]
         while messages:
-            pushed = publishing.push(order.pool.value, messages, limit=limit)
+            pushed = publishing.push(order.queue, messages, limit=limit)
             if pushed == 0:
                 if not order.wait_for_room:
-                    raise QueueFull(order.pool.value, limit, sent.count)
+                    raise QueueFull(order.queue, limit, sent.count)
                 on_full()
                 time.sleep(_ROOM_POLL_S)
                 continue
@@ -106,11 +111,11 @@ def id_of(key: str) -> str:
 def _send_once(order: Order, template: publishing.Template, on_full: Callable[[], None]) -> Sent:
     settings = current()
     task_id = id_of(order.key)
-    message = template.render(task_id, order.args, order.kwargs)
+    message = _render(order, template, task_id)
     started = time.monotonic()
     while True:
         accepted, before = publishing.push_once(
-            order.pool.value,
+            order.queue,
             task_id,
             message,
             limit=settings.queue_limit,
@@ -119,19 +124,28 @@ def _send_once(order: Order, template: publishing.Template, on_full: Callable[[]
         if accepted:
             return Sent(int(not before), time.monotonic() - started, [task_id], repeated=before)
         if not order.wait_for_room:
-            raise QueueFull(order.pool.value, settings.queue_limit, 0)
+            raise QueueFull(order.queue, settings.queue_limit, 0)
         on_full()
         time.sleep(_ROOM_POLL_S)
 
 
-def queued(pool: PoolKind) -> int:
-    """How many tasks wait on a pool's queue."""
-    return next(state.queued for state in status.read() if state.pool == pool.value)
+def _render(order: Order, template: publishing.Template, task_id: str) -> bytes:
+    if not order.is_function:
+        return template.render(task_id, order.args, order.kwargs)
+    call = [order.contract.name, order.args, order.kwargs]
+    shown = {"argsrepr": repr(tuple(order.args))[:1000], "kwargsrepr": repr(order.kwargs)[:1000]}
+    return template.render(task_id, call, {}, **shown)
 
 
-def nobody_listens(pool: PoolKind) -> bool:
-    """Whether no worker takes from that pool's queue, so that tasks would only wait."""
-    return not presence.consuming(pool.value)
+def queued(queue: str) -> int:
+    """How many tasks wait on a queue."""
+    with foreseen():
+        return int(store().llen(queue))
+
+
+def nobody_listens(queue: str) -> bool:
+    """Whether no living worker takes from that queue, so that tasks would only wait."""
+    return not presence.consuming(queue)
 
 
 def outcomes(ids: list[str], timeout_s: float | None) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -15,7 +15,7 @@ from kombu.utils.url import parse_url
 
 from shared.broker.connections import connections, keepalive
 from shared.broker.transport import Transport
-from shared.pools import PoolKind
+from shared.pools import DEFAULT_QUEUE, PoolKind
 from shared.settings import current
 from shared.tasks import CONTRACTS
 
@@ -87,10 +87,8 @@ def configuration() -> dict[str, Any]:
         "result_serializer": "json",
         # Queues: one for each pool, so that a caller chooses how its task runs.
         "task_queues": [Queue(kind.value, routing_key=kind.value) for kind in PoolKind],
-        "task_default_queue": PoolKind.PREFORK.value,
-        "task_routes": {
-            name: {"queue": contract.pool.value} for name, contract in CONTRACTS.items()
-        },
+        "task_default_queue": DEFAULT_QUEUE,
+        "task_routes": {name: {"queue": contract.queue} for name, contract in CONTRACTS.items()},
         # Delivery: acknowledge after the outcome is stored, hold no more than what runs.
         "task_acks_late": True,
         # Tasks with a countdown wait in the worker, at about 10 KB each; beyond this many it takes

@@ -20,6 +20,9 @@ class PoolKind(StrEnum):
         return _ADVICE[self]
 
 
+# Where a task runs of which nothing else is said; in a worker it is that worker's own queue.
+DEFAULT_QUEUE = PoolKind.PREFORK.value
+
 _ADVICE = {
     PoolKind.PREFORK: "pure-Python CPU work: every process has a GIL of its own",
     PoolKind.THREADS: "blocking I/O and C code that releases the GIL, tens at a time",

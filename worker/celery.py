@@ -9,7 +9,7 @@ from shared.broker.connections import connections
 from shared.errors import SettingsError
 from shared.pools import PoolKind
 from shared.settings import current
-from worker import deadlines, requests
+from worker import deadlines, registration, requests
 from worker.health import HealthFile
 from worker.heartbeat import Presence, pool_kind
 
@@ -18,7 +18,7 @@ try:
 except SettingsError as error:
     raise SystemExit(f"worker: {error}") from None
 
-app.conf.imports = ("shared.calls.running", "worker.tasks")
+app.conf.imports = ("shared.calls.running", "worker.functions")
 app.Task.Request = f"{requests.__name__}:{requests.Request.__name__}"
 app.conf.worker_consumer = f"{requests.__name__}:{requests.Consumer.__name__}"
 # A worker keeps an outcome until Redis is back, however long; a client gives up.
@@ -27,7 +27,7 @@ app.conf.result_backend_max_sleep_between_retries_ms = 2000
 app.loader.override_backends = dict.fromkeys(
     ("redis", "rediss"), f"{deadlines.__name__}:{deadlines.Backend.__name__}"
 )
-app.steps["consumer"].update((HealthFile, Presence))
+app.steps["consumer"].update((HealthFile, registration.Catalogue, Presence))
 # What ``--pool`` with their names means; each loads only its own.
 app.conf.worker_pool = "worker.pools.prefork:TaskPool"
 concurrency.ALIASES[PoolKind.THREADS] = "worker.pools.threads:TaskPool"

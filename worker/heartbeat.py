@@ -26,7 +26,8 @@ FLUSH_S = 1.0
 class Presence(bootsteps.StartStopStep):
     """Renews the worker's line from its consumer's loop, and takes it back at the end."""
 
-    requires = ("celery.worker.consumer.tasks:Tasks",)
+    # A worker that is seen has said what its tasks are.
+    requires = ("celery.worker.consumer.tasks:Tasks", "worker.registration:Catalogue")
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)

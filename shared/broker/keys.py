@@ -24,6 +24,8 @@ DEAD_QUEUES = "dead:queues"
 
 # Hash: a word for a worker's process → the line in which it describes itself.
 WORKERS = "workers"
+# String for each worker's process: the tasks that this worker has, as JSON.
+TASKS = "tasks:"
 # Sorted set: id of a cancelled task → when it was cancelled.
 WITHDRAWN = "withdrawn"
 # String for each ordinary task: its outcome, as Celery's Redis backend names it.

@@ -26,7 +26,6 @@ from shared.calls.cleaning import cleaner
 from shared.calls.encoding import NAME, NAMES, PROCESS, Mode, span
 from shared.calls.outcomes import Outcome, Outcomes, encode_outcomes
 from shared.errors import TaskWithdrawn, WorkerLost
-from shared.pools import PoolKind
 
 # In the request of a call that was run, and is to be reported by Celery: what it raised.
 RAISED = "raised"
@@ -121,7 +120,7 @@ def _run(payload: bytes, options: dict[str, Any]) -> tuple[Outcomes, BaseExcepti
             for item in left:
                 value = call(item)
                 if isinstance(value, types.CoroutineType):
-                    value = _await(value)
+                    value = wait_for(value)
                 values.append(value)
             break
         except BaseException as error:
@@ -145,9 +144,10 @@ def _is_the_end(error: BaseException) -> bool:
     return isinstance(code, int) and -256 < code < -256 + signal.NSIG
 
 
-def _await(coroutine: Any) -> Any:
-    around = context.current()
-    if around is not None and around.kind == PoolKind.GEVENT:
+def wait_for(coroutine: Any) -> Any:
+    """What a coroutine returns, run to its end."""
+    patches = sys.modules.get("gevent.monkey")
+    if patches is not None and patches.is_module_patched("threading"):
         # A thread has one running loop, and all greenlets share a thread: borrow another.
         import gevent  # noqa: PLC0415 - only a gevent worker has it loaded
 

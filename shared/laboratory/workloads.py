@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shared.settings import current
+from shared.tasks import count_primes
 
 WAIT_S = 0.1
 _PRIMES_BELOW = 80_000
@@ -94,21 +95,6 @@ WORKLOADS: dict[str, Callable[[int], Any]] = {
 }
 # What asyncio runs instead, since a plain function would hold its loop.
 COROUTINES: dict[Callable[[int], Any], Callable[[int], Any]] = {io: io_async, sleep: sleep_async}
-
-
-def count_primes(below: int) -> int:
-    """How many primes are less than that, by trial division in pure Python."""
-    found: list[int] = []
-    for number in range(2, below):
-        for prime in found:
-            if prime * prime > number:
-                found.append(number)
-                break
-            if number % prime == 0:
-                break
-        else:
-            found.append(number)
-    return len(found)
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[2]
 # From the bottom up: a room imports rooms of lower floors, and modules of its own.
 FLOORS = (
     {"errors", "pools"},
-    {"settings", "tasks"},
+    {"settings"},
+    {"tasks"},
     {"broker"},
     {"app", "handles", "passwords"},
     {"publishing"},

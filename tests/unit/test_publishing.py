@@ -216,7 +216,7 @@ def test_without_a_queue_the_routes_are_asked_and_results_are_kept(lists):
     result = tasks.sleep.delay(0)
 
     ((key, text),) = lists.pushed
-    assert key == CONTRACTS["sleep"].pool.value
+    assert key == CONTRACTS["sleep"].queue
     assert not json.loads(text)["headers"]["ignore_result"]
     assert not result.ignored
 
