@@ -1,5 +1,6 @@
 """Our own connection to Redis, beside kombu's: replies, queue lengths, publishing."""
 
+import contextlib
 import hashlib
 import re
 import socket
@@ -244,3 +245,21 @@ def first_line(error: Exception) -> str:
     line = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
     line = re.sub(r"^Command # \d+ \(.*\) of pipeline caused error: ", "", line)
     return next((plain for part, plain in _PLAINLY.items() if part in line), line)
+
+
+def eviction(settings: Settings, client: redis.Redis) -> str:
+    """A warning where Redis may throw keys away; nothing where it may not, or does not say."""
+    policy: Any = None
+    for ask_it in (lambda: client.info("memory"), lambda: client.config_get("maxmemory-policy")):
+        # Not every user may ask, and not every server knows both.
+        with contextlib.suppress(redis.ResponseError):
+            found: Any = ask_it()
+            policy = found.get("maxmemory_policy") or found.get("maxmemory-policy")
+        if policy:
+            break
+    if policy in (None, "noeviction"):
+        return ""
+    return (
+        f"Redis at {settings.redis_address} may evict keys (maxmemory-policy {policy}), "
+        "and tasks and results with them; set its maxmemory-policy to noeviction"
+    )
