@@ -25,9 +25,9 @@ except SettingsError as error:
 app.conf.imports = ("shared.calls.running", "worker.functions")
 app.Task.Request = f"{requests.__name__}:{requests.Request.__name__}"
 app.conf.worker_consumer = f"{requests.__name__}:{requests.Consumer.__name__}"
-# A worker keeps an outcome until Redis is back, however long; a client gives up.
-app.conf.result_backend_max_retries = float("inf")
-app.conf.result_backend_max_sleep_between_retries_ms = 2000
+# A task's follow-ups wait for Redis ten minutes at least; a client is told sooner. Celery keeps a
+# chord's claim as long as all of these attempts may take, so there has to be an end.
+app.conf.task_publish_retry_policy = {"max_retries": 600, "interval_step": 0.2, "interval_max": 1}
 app.loader.override_backends = dict.fromkeys(
     ("redis", "rediss"), f"{deadlines.__name__}:{deadlines.Backend.__name__}"
 )

@@ -1,9 +1,7 @@
 """How a worker treats the messages that it took, where Celery leaves it to the transport."""
 
-import time
 from typing import Any
 
-import redis
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
@@ -17,7 +15,7 @@ from kombu.exceptions import ContentDisallowed, DecodeError
 
 from shared.app import app
 from shared.broker import cancelled, deadletters, messages, ownership, renewing
-from shared.broker.connections import store
+from shared.broker.connections import store, until_back
 from shared.calls import encoding, exceptions, running
 from shared.errors import WorkerLost
 from shared.pools import PoolKind
@@ -26,8 +24,6 @@ from worker.heartbeat import pool_kind
 from worker.remote import Control
 
 logger = get_logger(__name__)
-
-PAUSE_S = 0.2
 
 # Headers that Celery's code takes to be of these types.
 _HEADERS = (
@@ -263,14 +259,11 @@ def _bury_unfinished(
 
 def _keep(task_id: str, delivery_tag: str, reason: str, worker: str, trace: str = "") -> None:
     """Make a message a dead letter, however long Redis is away."""
-    while True:
-        try:
-            deadletters.bury(store(), delivery_tag, reason, worker=worker, traceback=trace)
-            return
-        except redis.RedisError as error:
-            # It is acknowledged after this, so it must be kept before.
-            logger.warning("the dead letter of %s waits for Redis: %s", task_id, error)
-            time.sleep(PAUSE_S)
+    # It is acknowledged after this, so it must be kept before.
+    until_back(
+        lambda: deadletters.bury(store(), delivery_tag, reason, worker=worker, traceback=trace),
+        f"the dead letter of {task_id}",
+    )
 
 
 def _tell(message: dict[str, Any], reason: str) -> None:
