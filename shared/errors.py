@@ -8,9 +8,8 @@ pool, ``multiprocessing.ProcessError``) that one is raised instead.
     ├── BrokerUnavailable
     │   ├── BrokerGone
     │   ├── NotRedis
-    │   ├── BrokerBusy
-    │   │   └── BrokerFull
     │   └── BrokerRefused
+    │       └── BrokerFull
     ├── QueueFull
     ├── NotPortable
     ├── NotAllowed
@@ -28,7 +27,6 @@ producer as its ``args``.
 """
 
 __all__ = [
-    "BrokerBusy",
     "BrokerFull",
     "BrokerGone",
     "BrokerRefused",
@@ -105,14 +103,7 @@ class BrokerRefused(BrokerUnavailable):
         return f"Redis at {self.address} refused: {self.reason}{advice}"
 
 
-class BrokerBusy(BrokerUnavailable):
-    """Raised when Redis answers "not now": it fails over, loads its data, or runs a script."""
-
-    def __str__(self) -> str:
-        return f"Redis at {self.address} is not ready ({self.reason}); try again later"
-
-
-class BrokerFull(BrokerBusy):
+class BrokerFull(BrokerRefused):
     """Raised when Redis has no memory, or no disk, left for what was sent."""
 
     def __str__(self) -> str:
@@ -225,6 +216,18 @@ class WorkerLost(DaySixError):
 
     def __str__(self) -> str:
         return f"the worker process that ran {self.function} was lost: {self.reason}"
+
+
+class TaskRefused(DaySixError):
+    """Raised when no worker runs a task: its message is refused, and is a dead letter now."""
+
+    def __init__(self, function: str, reason: str) -> None:
+        super().__init__(function, reason)
+        self.function = function
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.function} was not run: {self.reason}; see: producer dead list"
 
 
 class TaskWithdrawn(DaySixError):

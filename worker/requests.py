@@ -1,12 +1,14 @@
 """How a worker treats the messages that it took, where Celery leaves it to the transport."""
 
+import time
 from typing import Any
 
+import redis
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
 from celery.app.task import Context
-from celery.exceptions import InvalidTaskError
+from celery.exceptions import InvalidTaskError, Reject
 from celery.utils.log import get_logger
 from celery.worker import consumer as base_consumer
 from celery.worker import request as base
@@ -14,10 +16,10 @@ from celery.worker import state
 from kombu.exceptions import ContentDisallowed, DecodeError
 
 from shared.app import app
-from shared.broker import cancelled, deadletters, messages, ownership, renewing
-from shared.broker.connections import store, until_back
+from shared.broker import cancelled, deadletters, messages, ownership, recovery, renewing
+from shared.broker.connections import store
 from shared.calls import encoding, exceptions, running
-from shared.errors import WorkerLost
+from shared.errors import TaskRefused, WorkerLost
 from shared.pools import PoolKind
 from worker import deadlines, tracing
 from worker.heartbeat import pool_kind
@@ -25,13 +27,7 @@ from worker.remote import Control
 
 logger = get_logger(__name__)
 
-# Headers that Celery's code takes to be of these types.
-_HEADERS = (
-    *((name, str) for name in ("id", "root_id", "parent_id", "group", "shadow")),
-    *((name, list) for name in ("timelimit", "stamped_headers")),
-    ("stamps", dict),
-    ("retries", int),
-)
+PAUSE_S = 0.2
 
 # What is no header of whoever sent the message, as Celery's `Context` has it.
 _CELERYS_HEADERS = frozenset(
@@ -39,9 +35,6 @@ _CELERYS_HEADERS = frozenset(
 )
 
 _NO_LIMITS = [None, None]
-
-# What Celery's code raises when a part of a message is missing or has a wrong type.
-_WRONG_PARTS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
 
 class Request(base.Request):
@@ -66,35 +59,30 @@ class Request(base.Request):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
             super().__init__(*args, **kwargs)
-            # As Celery has it; its `_payload` takes a lock for each.
-            payload = self._body if self._decoded else self.message.payload
-            arguments, keywords, embedded = payload
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._read()
+        except (InvalidTaskError, ContentDisallowed, DecodeError):
+            raise
+        except Exception as error:
+            # Nothing but the message is looked at here: whatever is wrong, it is the message.
             raise InvalidTaskError(f"a part of it is missing or wrong: {error!r}") from error
+
+    def _read(self) -> None:
+        # As Celery has it; its `_payload` takes a lock for each.
+        payload = self._body if self._decoded else self.message.payload
+        arguments, keywords, embedded = payload
         if not (
             isinstance(arguments, list | tuple)
             and isinstance(keywords, dict)
             and isinstance(embedded, dict | None)
         ):
             raise InvalidTaskError("its body is not arguments, keywords and options")
-        if not self.id:
-            raise InvalidTaskError("it has no id")
         header = self._request_dict.get
-        for name, kind in _HEADERS:
-            value = header(name)
-            if value is not None and not isinstance(value, kind):
-                raise InvalidTaskError(f"its {name} is no {kind.__name__}: {value!r:.100}")
         if _kind is not PoolKind.PREFORK:
             # Nothing is sent to another process, so that it need not be decoded once more.
             self._body, self._content_type = payload, None
         # Celery's `Context` would find them by trying all names of its own, each time.
         custom = self._request_dict.keys() - _CELERYS_HEADERS
         self._request_dict.setdefault("headers", {name: header(name) for name in custom})
-        limits = header("timelimit") or _NO_LIMITS
-        if limits != _NO_LIMITS and (
-            len(limits) != 2 or not all(isinstance(limit, int | float | None) for limit in limits)
-        ):
-            raise InvalidTaskError(f"its timelimit is not two numbers: {limits!r:.100}")
 
     def revoked(self) -> bool:
         """Celery's; true, too, of what was taken under a lease that is lost: others have it now."""
@@ -129,7 +117,9 @@ class Request(base.Request):
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
-        if isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt):
+        if isinstance(error, Reject):
+            self.message.refusal = f"the task rejected it: {error.reason}"
+        elif isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt):
             self.message.lost_worker = self.hostname
         elif isinstance(error, TimeLimitExceeded):
             # The process pool says this before it calls `on_timeout`, and Celery acknowledges.
@@ -164,9 +154,15 @@ class Consumer(base_consumer.Consumer):
         strategies, callbacks = self.strategies, self.on_task_message
 
         def on_message(message: Any) -> None:
-            headers = message.headers
-            name = headers.get("task") if type(headers) is dict else None
-            strategy = strategies.get(name) if type(name) is str else None
+            try:
+                name = _task_of(message)
+            except DecodeError as error:
+                self.on_decode_error(message, error)
+                return
+            except Exception as error:
+                self.on_invalid_task(None, message, error)
+                return
+            strategy = strategies.get(name)
             try:
                 if strategy is None or not self._maximum_prefetch_restored:
                     on_task_received(message)
@@ -179,25 +175,42 @@ class Consumer(base_consumer.Consumer):
                     self.on_invalid_task(None, message, error)
                 except DecodeError as error:
                     self.on_decode_error(message, error)
-            except _WRONG_PARTS as error:
-                # Celery would end the worker, and the next one that gets the message.
-                if message.acknowledged:
-                    raise
-                logger.exception("a message that cannot be worked with")
-                message.refusal = f"the worker refused it: {error!r}"
-                message.reject_log_error(logger, self.connection_errors)
+            except KeyError as error:
+                # kombu takes it for a lost connection, which would begin anew for ever. It is
+                # neither that nor the message's error: the worker ends, and its messages count.
+                raise RuntimeError(f"a task could not be handed to the pool: {error!r}") from error
 
         return on_message
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Reject what is no task, whatever it is."""
-        message.refusal = f"{messages.UNREADABLE}: {exc}"
+        message.refusal = f"{messages.UNREADABLE}: {exc!s:.300}"
         message.reject_log_error(logger, self.connection_errors)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Reject what has a task's name and is none, with the reason."""
-        message.refusal = f"the worker refused it: {exc}"
+        reason = str(exc)
+        refused = (
+            reason if isinstance(exc, messages.NotAMessage) else f"{messages.REFUSED}: {reason}"
+        )
+        message.refusal = refused[:500]
         super().on_invalid_task(body, message, exc)
+
+
+def _task_of(message: Any) -> str:
+    """The name of the task in a message; raises whatever its body or headers are not."""
+    payload, headers = message.payload, message.headers
+    if not isinstance(payload, list | tuple | dict):
+        raise InvalidTaskError(f"its body is a {type(payload).__name__}")
+    if "task" in headers:
+        if isinstance(payload, dict):
+            # Celery's hybrid of both protocols: the headers win.
+            messages.check_task({**payload, **headers})
+        return str(headers["task"])
+    if not (isinstance(payload, dict) and "task" in payload):
+        raise InvalidTaskError("it names no task")
+    messages.check_task(payload)
+    return str(payload["task"])
 
 
 @signals.worker_process_init.connect(weak=False)
@@ -226,10 +239,11 @@ def _introduce(sender: Any, **_: Any) -> None:
 
 
 @signals.worker_shutdown.connect(weak=False)
-def _retire(**_: Any) -> None:
+def _retire(sender: Any, **_: Any) -> None:
     owner = ownership.existing()
     if owner is not None:
-        owner.retire()
+        # Celery's exit code of a worker that ends by an error, and not because it was told to.
+        owner.retire(failed=bool(sender.exitcode))
     renewing.stop()
 
 
@@ -259,20 +273,40 @@ def _bury_unfinished(
 
 def _keep(task_id: str, delivery_tag: str, reason: str, worker: str, trace: str = "") -> None:
     """Make a message a dead letter, however long Redis is away."""
-    # It is acknowledged after this, so it must be kept before.
-    until_back(
-        lambda: deadletters.bury(store(), delivery_tag, reason, worker=worker, traceback=trace),
-        f"the dead letter of {task_id}",
-    )
+    while True:
+        try:
+            # Celery, or the call itself, has told whoever waits.
+            deadletters.bury(
+                store(), delivery_tag, reason, worker=worker, traceback=trace, tell=False
+            )
+            return
+        except redis.RedisError as error:
+            # It is acknowledged after this, so it must be kept before.
+            logger.warning("the dead letter of %s waits for Redis: %s", task_id, error)
+            time.sleep(PAUSE_S)
 
 
 def _tell(message: dict[str, Any], reason: str) -> None:
     """Tell whoever waits for a message that it will not be run any more."""
     headers = message["headers"]
-    if headers["task"] in encoding.NAMES:
-        running.report_dead(message, reason)
-    elif not headers.get("ignore_result"):
-        app.backend.mark_as_failure(headers["id"], WorkerLost(headers["task"], reason))
+    task_id, name = headers.get("id"), str(headers.get("task"))
+    error = (WorkerLost if reason.startswith(messages.LOST) else TaskRefused)(name, reason)
+    if name in encoding.NAMES:
+        running.report_dead(message, error)
+    elif task_id and not headers.get("ignore_result") and not recovery.answered(store(), task_id):
+        app.backend.mark_as_failure(task_id, error, request=_context(message))
+
+
+def _context(message: dict[str, Any]) -> Context:
+    """As far as it can be read: what waits for a task beside its result."""
+    embedded: dict[str, Any] = {}
+    try:
+        options = encoding.body_of(message)[2]
+        if isinstance(options, dict):
+            embedded = {name: options.get(name) for name in ("chord", "chain", "errbacks")}
+    except Exception as error:
+        logger.debug("nothing is known of what follows on a dead letter: %r", error)
+    return Context({**message["headers"], **embedded})
 
 
 deadletters.on_burial.append(_tell)

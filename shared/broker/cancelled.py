@@ -31,4 +31,4 @@ def add(client: redis.Redis, task_id: str) -> None:
 def ids(client: redis.Redis) -> Sequence[str]:
     """The tasks that were cancelled."""
     found: Any = client.zrange(WITHDRAWN, 0, -1)
-    return [task_id.decode() for task_id in found]
+    return [task_id.decode(errors="replace") for task_id in found]

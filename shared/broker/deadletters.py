@@ -19,7 +19,7 @@ from kombu.log import get_logger
 
 from shared.broker.connections import foreseen, store
 from shared.broker.keys import DEAD, DEAD_LETTERS, DEAD_QUEUES, RESULT
-from shared.broker.messages import HISTORY, parse, parse_tag
+from shared.broker.messages import HISTORY, parse, parse_tag, parts
 from shared.errors import DaySixError
 
 logger = get_logger(__name__)
@@ -70,7 +70,7 @@ return gone
 """
 
 
-# Called with the message and the reason, to tell whoever waits for its outcome.
+# Called with the message's `parts` and the reason, to tell whoever waits for its outcome.
 on_burial: list[Callable[[dict[str, Any], str], None]] = []
 
 
@@ -98,24 +98,46 @@ def bury(
     *,
     worker: str = "",
     traceback: str = "",
-    message: dict[str, Any] | None = None,
-    tell: bool = False,
+    text: bytes | None = None,
+    tell: bool = True,
 ) -> bool:
     """Make a taken message a dead letter; False if it is not there any more.
 
-    `message` stands in for the one that was taken, to keep what was added to its history.
+    `text` stands in for the message that was taken, to keep what was added to its history.
     `tell` has whoever waits for the outcome told.
     """
     found = parse_tag(delivery_tag)
     entry: Any = client.hget(*found) if found else None
     if found is None or entry is None:
         return False
-    list_name, _, text = entry.partition(b"\n")
-    message = message or parse(text)
-    if message is not None:
-        text = json.dumps(message).encode()
-    headers = message["headers"] if message else {}
-    letter_id = str(headers.get("id") or uuid.uuid4())
+    list_name, _, before = entry.partition(b"\n")
+    return bury_entry(
+        client,
+        found,
+        list_name,
+        before if text is None else text,
+        reason,
+        worker=worker,
+        traceback=traceback,
+        tell=tell,
+    )
+
+
+def bury_entry(
+    client: redis.Redis,
+    found: tuple[str | bytes, str | bytes],
+    list_name: bytes,
+    text: bytes,
+    reason: str,
+    *,
+    worker: str = "",
+    traceback: str = "",
+    tell: bool = True,
+) -> bool:
+    """Make a dead letter of what stands in a hash (its key, and the field); False if it is gone."""
+    message = parts(text)
+    headers = message["headers"]
+    letter_id = headers.get("id") or str(uuid.uuid4())
     now = time.time()
     letter = {
         "id": letter_id,
@@ -125,23 +147,22 @@ def bury(
         "reason": reason,
         "died": round(now, 3),
         "worker": worker,
-        "deliveries": headers.get(HISTORY, []),
+        "deliveries": headers.get(HISTORY) or [],
         "args": headers.get("argsrepr"),
         "kwargs": headers.get("kwargsrepr"),
         "traceback": traceback,
         "message": base64.b64encode(text).decode(),
     }
-    arguments = (found[1], letter_id, now, json.dumps(letter), str(letter["queue"]))
+    arguments: Any = (found[1], letter_id, now, json.dumps(letter), str(letter["queue"]))
     if not client.eval(_BURY, 4, found[0], DEAD, DEAD_LETTERS, DEAD_QUEUES, *arguments):
         return False
     logger.error("%s[%s] is a dead letter: %s", letter["task"], letter_id, reason)
-    if tell and message is not None:
-        for callback in on_burial:
-            try:
-                callback(message, reason)
-            except Exception:
-                # Its parts may be anything. The letter is there, and must not be lost for it.
-                logger.exception("nobody is told of the dead letter %s", letter_id)
+    for callback in on_burial if tell else ():
+        try:
+            callback(message, reason)
+        except Exception as error:
+            # Its parts may be anything. The letter is there, and must not be lost for it.
+            logger.warning("nobody is told of the dead letter %s: %r", letter_id, error)
     return True
 
 

@@ -1,14 +1,91 @@
-"""What a message is: its parts, its delivery tag, the history that travels with it."""
+"""What a message is: its parts, its delivery tag, the history that travels with it.
 
+`read` is the one check that a message is whole. Everything that looks into a message asks it
+first; after it, no part of a message has a type, size or depth that others do not expect.
+"""
+
+import binascii
+import contextlib
 import json
+import re
 import time
+from collections.abc import Callable
+from types import NoneType
 from typing import Any
 
+from kombu.utils.json import loads
+
+from shared.broker import packing
 from shared.broker.keys import TAKEN
+from shared.settings import current
 
 # The header in which a message carries the workers that were lost with it.
 HISTORY = "lost_workers"
 UNREADABLE = "it cannot be decoded"
+REFUSED = "the worker refused it"
+LOST = "its worker was lost"
+
+# What a message may have beside its body: headers, properties.
+ENVELOPE_BYTES = 1024 * 1024
+_NAME_LENGTH = 1_000
+_DEPTH = 32
+_BODY_DEPTH = 100
+_VALUES = 10_000
+# Up to here, JSON costs little memory whatever is in it.
+_SMALL_BYTES = 64 * 1024
+_FRAME_BYTES = 64 * 1024
+_BODY_FIRST = b'{"body": "'
+_BACKSLASH = ord("\\")
+
+_JSON = "application/json"
+# How kombu's JSON begins an object of a type that JSON does not have.
+_TYPED = b"__type__"
+
+_Types = frozenset[Any]
+
+_TEXT: _Types = frozenset({str, NoneType})
+_WHOLE: _Types = frozenset({int, NoneType})
+_FLAG: _Types = frozenset({bool, NoneType})
+_LIST: _Types = frozenset({list, NoneType})
+_DICT: _Types = frozenset({dict, NoneType})
+
+# Headers whose types Celery and kombu rely on. Those of Celery's `Context` are among them: a
+# message that has such a header replaces what Celery would put there.
+_HEADERS: dict[str, _Types] = {
+    **dict.fromkeys(("id", "task"), frozenset({str})),
+    **dict.fromkeys(
+        ("root_id", "parent_id", "group", "shadow", "lang", "origin", "argsrepr", "kwargsrepr"),
+        _TEXT,
+    ),
+    **dict.fromkeys(("eta", "expires", "compression", "meth", "taskset", "hostname"), _TEXT),
+    **dict.fromkeys(("reply_to", "correlation_id", "logfile", "replaces"), _TEXT),
+    **dict.fromkeys(("retries", "group_index", "replaced_task_nesting"), _WHOLE),
+    **dict.fromkeys(("ignore_result", "is_eager", "called_directly", "utc"), _FLAG),
+    **dict.fromkeys(("timelimit", "stamped_headers", "callbacks", "errbacks"), _LIST),
+    **dict.fromkeys(("chain", "args", "children", HISTORY), _LIST),
+    **dict.fromkeys(("stamps", "chord", "kwargs", "delivery_info", "properties"), _DICT),
+    "headers": _DICT,
+    "loglevel": frozenset({int, str, NoneType}),
+}
+_PROPERTIES: dict[str, _Types] = {
+    **dict.fromkeys(("correlation_id", "reply_to", "message_id", "body_encoding"), _TEXT),
+    **dict.fromkeys(("type", "user_id", "app_id", "cluster_id"), _TEXT),
+    **dict.fromkeys(("priority", "delivery_mode"), _WHOLE),
+    "delivery_info": frozenset({dict}),
+    "delivery_tag": frozenset({str, int, NoneType}),
+    "expiration": frozenset({str, int, float, NoneType}),
+}
+# Names that become keys in Redis, or stand in logs and lists.
+_NAMES = ("id", "task", "root_id", "parent_id", "group")
+# Python knows encodings that unpack, or take quadratic time.
+_ENCODINGS = frozenset(
+    {"utf-8", "utf8", "us-ascii", "ascii", "binary", "ascii-8bit", "latin-1", "iso-8859-1"}
+)
+_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+
+
+class NotAMessage(ValueError):
+    """Raised for what is no whole message; the text is the dead letter's reason."""
 
 
 def tag(owner: str, number: int) -> str:
@@ -22,24 +99,352 @@ def parse_tag(delivery_tag: str) -> tuple[str, str] | None:
     return (key, number) if mark and key.startswith(TAKEN) else None
 
 
+def largest() -> int:
+    """The bytes that a message in its list may have; base64 makes a body a third longer."""
+    return current().message_limit_bytes * 3 // 2 + ENVELOPE_BYTES
+
+
+def read(text: bytes) -> dict[str, Any]:
+    """A message as kombu wrote it, its body decoded and unpacked; raises `NotAMessage`.
+
+    The check costs an ordinary message a few microseconds. It reads no body: which of them a
+    worker accepts is known there alone. A JSON body that is nested too deeply is refused here,
+    because whatever reads it later would fail.
+    """
+    _check_size(text)
+    message = _load(text)
+    _check_parts(message, plain=text.isascii() and b"\\" not in text)
+    if _TYPED in text:
+        message = _load_typed(text)
+    headers, properties = message["headers"], message["properties"]
+    body = message["body"]
+    if body:
+        body = _BODIES[properties.get("body_encoding")](body)
+        message["body"], properties["body_encoding"] = body, None
+        if "compression" in headers:
+            message["body"] = body = _unpacked(body, headers.pop("compression"))
+        if len(body) > (limit := _body_limit()):
+            raise NotAMessage(f"its body has {len(body)} bytes, the limit is {limit}")
+        if message.get("content-type") == _JSON:
+            _check_depth(body, _BODY_DEPTH)
+    return message
+
+
 def parse(text: bytes) -> dict[str, Any] | None:
-    """A message as kombu wrote it, or None for anything else."""
+    """A message with every part as JSON has it, its body not decoded; None for what is not whole.
+
+    Such a message can be written again.
+    """
     try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
+        read(text)
+        return _load(text)
+    except NotAMessage:
         return None
-    if not isinstance(message, dict):
-        return None
-    parts = (message.get("properties"), message.setdefault("headers", {}))
-    return message if all(isinstance(part, dict) for part in parts) else None
+
+
+def parts(text: bytes) -> dict[str, Any]:
+    """What can be told of any message, whole or not: its headers, properties and body.
+
+    A value that no whole message has is left out. Nothing here may be relied on to be there.
+    """
+    found: dict[str, Any] = {"headers": {}, "properties": {}, "body": ""}
+    try:
+        _check_number_of_values(text)
+        message = _load(text)
+    except NotAMessage:
+        return found
+    for name, kinds in (("headers", _HEADERS), ("properties", _PROPERTIES)):
+        part = message.get(name)
+        for key, value in part.items() if type(part) is dict else ():
+            with contextlib.suppress(NotAMessage):
+                _check_types({key: value}, kinds, {}, plain=False)
+                _check_name(key, value)
+                found[name][key] = value
+    for name in ("body", "content-type", "content-encoding"):
+        if type(message.get(name)) is str:
+            found[name] = message[name]
+    if sender := found["properties"].get("correlation_id"):
+        with contextlib.suppress(NotAMessage):
+            _check_name("id", sender)
+            # Celery has a task's id here, too.
+            found["headers"].setdefault("id", sender)
+    return found
+
+
+def check_task(headers: dict[str, Any]) -> None:
+    """Raise `NotAMessage` unless Celery can work with these headers of a task."""
+    _check_types(headers, _HEADERS, _seen_headers, plain=False)
+    _check_task(headers)
 
 
 def count_lost(message: dict[str, Any], worker: str) -> list[dict[str, Any]]:
     """Add to a message's history that a worker was lost with it; the history."""
     headers = message["headers"]
-    history = headers.get(HISTORY)
     headers[HISTORY] = [
-        *(history if isinstance(history, list) else []),
+        *(headers.get(HISTORY) or []),
         {"worker": worker, "at": round(time.time(), 3)},
     ]
     return list(headers[HISTORY])
+
+
+def body(message: dict[str, Any]) -> bytes:
+    """The body of a message whose `parts` are given; raises `NotAMessage` for a damaged one."""
+    encoding = message["properties"].get("body_encoding")
+    found = _BODIES.get(encoding, _base64)(message["body"])
+    return _unpacked(found, message["headers"].get("compression"))
+
+
+def _unpacked(body: bytes, compression: str | None) -> bytes:
+    if not compression:
+        return body
+    limit = _body_limit()
+    try:
+        return packing.unpack(body, compression, limit)
+    except packing.TooLarge:
+        raise NotAMessage(f"{REFUSED}: unpacked it has more than {limit} bytes") from None
+    except Exception as error:
+        reason = f"{UNREADABLE}: {compression!r:.50} does not unpack it: {error!s:.100}"
+        raise NotAMessage(reason) from error
+
+
+def _body_limit() -> int:
+    # What frames the arguments comes on top of what one call may have.
+    return current().message_limit_bytes + _FRAME_BYTES
+
+
+def _check_size(text: bytes) -> None:
+    if len(text) > (limit := largest()):
+        raise NotAMessage(f"it has {len(text)} bytes, the limit is {limit}")
+    if len(text) > _SMALL_BYTES:
+        _check_number_of_values(text)
+
+
+def _check_number_of_values(text: bytes) -> None:
+    """Refuse what would take many times its size in memory, before it is read."""
+    if text.startswith(_BODY_FIRST):
+        # kombu writes the body first, in base64: it ends at the next quote.
+        end = text.find(b'"', len(_BODY_FIRST))
+        if len(text) - end < _SMALL_BYTES and text[end - 1] != _BACKSLASH:
+            return
+    if len(text) > _SMALL_BYTES and len(_STRINGS.sub(b"", text)) > _SMALL_BYTES:
+        raise NotAMessage(f"{UNREADABLE}: its headers have too many values")
+
+
+def _load(text: bytes) -> dict[str, Any]:
+    try:
+        message = _decode(text.decode())
+    except NotAMessage:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise NotAMessage(f"{UNREADABLE}: {error!s:.200}") from error
+    if type(message) is not dict:
+        raise NotAMessage(f"{UNREADABLE}: it is a {type(message).__name__}")
+    if message.get("headers") is None:
+        message["headers"] = {}
+    return message
+
+
+def _load_typed(text: bytes) -> dict[str, Any]:
+    """The message with the types that kombu's JSON has beside JSON's own."""
+    try:
+        message: Any = loads(text)
+        if message.get("headers") is None:
+            message["headers"] = {}
+        found = {type(message[name]) for name in ("headers", "properties")}
+        if found == {dict} and type(message["body"]) is str:
+            return dict(message)
+        error: Exception = TypeError("a part is of another type")
+    except Exception as raised:
+        error = raised
+    raise NotAMessage(f"{UNREADABLE}: {error!r:.200}") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    part = dict(pairs)
+    if len(part) != len(pairs):
+        raise NotAMessage(f"{UNREADABLE}: a part of it stands there twice")
+    return part
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 18 and not -(2**63) <= int(digits[:30]) < 2**63:
+        raise NotAMessage(f"{UNREADABLE}: {digits:.30}… is too large a number")
+    return int(digits)
+
+
+def _fraction(digits: str) -> float:
+    number = float(digits)
+    if number - number != 0:
+        raise NotAMessage(f"{UNREADABLE}: {digits:.30} is no number")
+    return number
+
+
+_decode: Callable[[str], Any] = json.JSONDecoder(
+    object_pairs_hook=_once,
+    parse_int=_integer,
+    parse_float=_fraction,
+    parse_constant=_fraction,
+).decode
+
+
+def _check_parts(message: dict[str, Any], *, plain: bool) -> None:
+    """Look at each part. `plain` is a message of ASCII letters alone, none of them escaped."""
+    headers, properties = message["headers"], message.get("properties")
+    if type(headers) is not dict or type(properties) is not dict:
+        raise NotAMessage(f"{UNREADABLE}: its headers or properties are no objects")
+    if type(message.get("body")) is not str:
+        raise NotAMessage(f"{UNREADABLE}: its body is no text")
+    kind, encoding = message.get("content-type"), message.get("content-encoding")
+    if kind != _JSON and not (kind is None or (type(kind) is str and len(kind) <= _NAME_LENGTH)):
+        raise NotAMessage(f"{REFUSED}: its content type is no text: {kind!r:.100}")
+    if not (encoding is None or (type(encoding) is str and encoding.lower() in _ENCODINGS)):
+        raise NotAMessage(f"{REFUSED}: its content encoding is not one of text: {encoding!r:.100}")
+    _check_types(properties, _PROPERTIES, _seen_properties, plain=plain)
+    if "task" in headers:
+        _check_types(headers, _HEADERS, _seen_headers, plain=plain)
+        _check_task(headers)
+    else:
+        _check_types(headers, {}, {}, plain=False)
+    encoding = properties.get("body_encoding")
+    if encoding not in _BODIES:
+        raise NotAMessage(f"{UNREADABLE}: its body is not in base64: {encoding!r:.100}")
+
+
+def _check_types(
+    part: dict[str, Any],
+    kinds: dict[str, _Types],
+    seen: dict[tuple[Any, ...], list[str]],
+    *,
+    plain: bool,
+) -> None:
+    # Messages of one sender look alike: their names and types are looked up at once.
+    looks = (*part, *map(type, part.values()))
+    holding = seen.get(looks)
+    if holding is None or not plain:
+        _check_values(part, kinds)
+        holding = [name for name, value in part.items() if type(value) in (list, dict)]
+        if len(looks) < _LOOKS:
+            if len(seen) >= _LOOKS:
+                seen.clear()
+            seen[looks] = holding
+    for name in holding:
+        value = part[name]
+        if not value or value == _NO_LIMITS:
+            continue
+        if not (plain and type(value) is dict and _FLAT.issuperset(map(type, value.values()))):
+            _check_nested(name, value)
+
+
+def _check_values(part: dict[str, Any], kinds: dict[str, _Types]) -> None:
+    for name, value in part.items():
+        allowed = kinds.get(name)
+        if allowed is not None and type(value) not in allowed:
+            if name == "task":
+                raise NotAMessage(f"no worker knows the task {value!r:.100}")
+            expected = " or ".join(sorted(k.__name__ for k in allowed if k is not NoneType))
+            blame = UNREADABLE if kinds is _PROPERTIES else REFUSED
+            raise NotAMessage(f"{blame}: its {name} is no {expected}: {value!r:.100}")
+        _check_text("headers", name)
+        if type(value) is str:
+            _check_text(name, value)
+
+
+def _check_nested(name: str, value: Any) -> None:
+    """Look at what lies in a list or dict, level by level."""
+    level, count = [value], 0
+    for _ in range(_DEPTH):
+        inner: list[Any] = []
+        for one in level:
+            if type(one) is dict:
+                inner.extend(one)
+                inner.extend(one.values())
+            elif type(one) is list:
+                inner.extend(one)
+            elif type(one) is str:
+                _check_text(name, one)
+        count += len(inner)
+        if count > _VALUES:
+            raise NotAMessage(f"{REFUSED}: its {name:.100} holds more than {_VALUES} values")
+        if not inner:
+            return
+        level = inner
+    raise NotAMessage(f"{REFUSED}: its {name:.100} is nested too deeply")
+
+
+def _check_text(name: str, value: str) -> None:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise NotAMessage(f"{REFUSED}: its {name!a:.100} is no text: {value!a:.100}") from None
+
+
+def _check_task(headers: dict[str, Any]) -> None:
+    if not headers.get("id"):
+        raise NotAMessage(f"{REFUSED}: it has no id")
+    for name in _NAMES:
+        if value := headers.get(name):
+            _check_name(name, value)
+    limits = headers.get("timelimit")
+    if limits and not (len(limits) == 2 and {type(limit) for limit in limits} <= _LIMITS):
+        raise NotAMessage(f"{REFUSED}: its timelimit is not two numbers: {limits!r:.100}")
+    if (retries := headers.get("retries")) and retries < 0:
+        raise NotAMessage(f"{REFUSED}: its retries are less than none: {retries}")
+
+
+def _check_name(name: str, value: Any) -> None:
+    if name in _NAMES and value and not (value.isprintable() and len(value) <= _NAME_LENGTH):
+        raise NotAMessage(
+            f"{REFUSED}: its {name} is no printable text of at most {_NAME_LENGTH} "
+            f"characters: {value!a:.100}"
+        )
+
+
+_NO_LIMITS = [None, None]
+_FLAT = frozenset({str, int, float, bool, NoneType})
+_LIMITS = {int, float, NoneType}
+
+
+def _check_depth(text: bytes, deepest: int) -> None:
+    """Refuse JSON that is nested about twice as deep; most of it has fewer brackets at all."""
+    if _few(text, b"[", deepest) and _few(text, b"{", deepest):
+        return
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Two quotes side by side hold no bracket. What they enclosed is not looked at any more.
+    bones = text.translate(None, delete=_NO_BONES).replace(b'""', b"")
+    bones = _STRINGS.sub(b"", bones)
+    # Each turn takes off the innermost level.
+    for _ in range(deepest):
+        shorter = bones.replace(b"[]", b"").replace(b"{}", b"")
+        if len(shorter) == len(bones):
+            return  # all were taken off, or it is no JSON, as its decoder will say
+        bones = shorter
+    raise NotAMessage(f"{UNREADABLE}: it is nested too deeply")
+
+
+def _few(text: bytes, letter: bytes, number: int) -> bool:
+    """Whether a letter stands there no more often; `bytes.count` takes ten times as long."""
+    at = -1
+    return any((at := text.find(letter, at + 1)) < 0 for _ in range(number))
+
+
+_NO_BONES = bytes(set(range(256)) - set(b'[]{}"'))
+
+
+def _base64(body: str) -> bytes:
+    try:
+        return binascii.a2b_base64(body)
+    except ValueError as error:
+        raise NotAMessage(f"{UNREADABLE}: its body is not base64: {error}") from None
+
+
+_BODIES: dict[str | None, Callable[[str], bytes]] = {
+    "base64": _base64,
+    **dict.fromkeys((None, "", "utf-8", "UTF-8"), str.encode),
+}
+
+# Names and types that were found to be right, and which of them hold more.
+_seen_headers: dict[tuple[Any, ...], list[str]] = {}
+_seen_properties: dict[tuple[Any, ...], list[str]] = {}
+_LOOKS = 1_000

@@ -30,10 +30,17 @@ import redis
 from kombu.log import get_logger
 
 from shared.broker import renewing
-from shared.broker.connections import Absence, Lua, ask, connect
+from shared.broker.connections import Lua, ask, connect
 from shared.broker.keys import BURIED, OWNER_NAMES, OWNERS, RENEWED_AT, TAKEN
 from shared.broker.messages import parse_tag
-from shared.broker.recovery import by_key, give_back, return_all, return_message
+from shared.broker.recovery import (
+    by_key,
+    give_all_back,
+    give_back,
+    is_about_the_data,
+    return_all,
+    return_message,
+)
 from shared.settings import current
 
 logger = get_logger(__name__)
@@ -45,6 +52,7 @@ _END_WITHIN_S = 5.0
 _AT_ONCE = 1_000
 # Acknowledgements wait this long for others: as many finished tasks run again after a kill.
 _GATHER_S = 0.001
+_PAUSE_S = 0.2
 # How many messages a channel may number; Lua counts up to millions of such ranges.
 _RANGE = 10**9
 
@@ -108,7 +116,7 @@ RENEW = """
 local time = redis.call('time')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local lease = tonumber(ARGV[2])
-local before = tonumber(redis.call('get', KEYS[3]) or now)
+local before = tonumber(redis.call('get', KEYS[3]) or now) or now
 redis.call('set', KEYS[3], now)
 if ARGV[3] == '1' or redis.call('zscore', KEYS[1], ARGV[1]) then
     redis.call('zadd', KEYS[1], now + lease, ARGV[1])
@@ -283,9 +291,9 @@ class Owner:
             while self._actions:
                 try:
                     self._actions[0](self._settler)
-                except redis.RedisError:
-                    raise
-                except Exception:
+                except Exception as error:
+                    if isinstance(error, redis.RedisError) and not is_about_the_data(error):
+                        raise
                     # It would fail for ever, and hold up the others.
                     logger.exception("a message stays with %s until it ends", self.name)
                 self._actions.popleft()
@@ -302,8 +310,12 @@ class Owner:
             self._settled.extendleft(reversed(settling))
             raise
 
-    def retire(self) -> None:
-        """Stop being one: settle what is settled and give everything else back."""
+    def retire(self, *, failed: bool = False) -> None:
+        """Stop being one: settle what is settled and give everything else back.
+
+        `failed` is a worker that ends by an error of its own. One of its messages may be the
+        cause: all are counted as those of a worker that was killed.
+        """
         with self._renewing:
             self._stopped.set()
         self._news.set()
@@ -311,8 +323,10 @@ class Owner:
             thread.join(_END_WITHIN_S)
         try:
             self.flush()
-            numbers: Any = self._settler.hkeys(self.key)
-            give_back(self._settler, [f"{self.key}#{number.decode()}" for number in numbers])
+            if failed:
+                return_all(self._settler, self.name)
+            else:
+                give_all_back(self._settler, self.name)
             self._settler.srem(OWNER_NAMES, self.name)
             self._settler.zrem(OWNERS, self.name)
         except redis.RedisError as error:
@@ -359,27 +373,28 @@ class Owner:
                 logger.exception("returning the messages of a lost worker failed")
 
     def _settle_forever(self) -> None:
-        absence = Absence("the acknowledging thread")
         while not self._stopped.is_set():
             self._news.wait()
             time.sleep(_GATHER_S)
             self._news.clear()
             try:
                 self.flush()
-                absence.end()
-            except Exception as error:
-                if not isinstance(error, redis.RedisError):
-                    # Without this thread nothing is acknowledged any more.
-                    logger.exception("%d acknowledgements wait", len(self._settled))
-                absence.wait(error)
-                self._news.set()
+            except redis.RedisError as error:
+                logger.warning("%d acknowledgements wait: %s", len(self._settled), error)
+            except Exception:
+                # Without this thread nothing is acknowledged any more.
+                logger.exception("%d acknowledgements wait", len(self._settled))
+            else:
+                continue
+            time.sleep(_PAUSE_S)
+            self._news.set()
 
 
 def _renew(
     client: redis.Redis, name: str, lease_s: float, *, become: bool = False
-) -> tuple[bool, list[str]]:
+) -> tuple[bool, list[bytes]]:
     answer: Any = client.eval(RENEW, len(_KEYS), *_KEYS, name, int(lease_s * 1000), int(become))
-    return bool(answer[0]), [owner.decode() for owner in answer[1]]
+    return bool(answer[0]), list(answer[1])
 
 
 # Celery's name of this worker, set before it takes anything.

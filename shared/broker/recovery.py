@@ -3,24 +3,33 @@
 import contextlib
 import datetime
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import redis
 from kombu.log import get_logger
 
-from shared.broker.deadletters import bury
+from shared.broker.deadletters import bury_entry
 from shared.broker.keys import BURIED, COUNTS, LEASES_LOST, RESULT, TAKEN
-from shared.broker.messages import UNREADABLE, count_lost, parse, parse_tag
+from shared.broker.messages import (
+    LOST,
+    UNREADABLE,
+    NotAMessage,
+    count_lost,
+    parse,
+    parse_tag,
+    read,
+)
 from shared.settings import current
 
 logger = get_logger(__name__)
 
-# KEYS: what an owner has taken, a list. ARGV: number, message. Back to the front of the list.
+# KEYS: what an owner has taken, a list. ARGV: number, message. Back to the front of the list; a
+# script that fails there has removed nothing.
 _RETURN = """
-if redis.call('hdel', KEYS[1], ARGV[1]) == 1 then
+if redis.call('hexists', KEYS[1], ARGV[1]) == 1 then
     redis.call('rpush', KEYS[2], ARGV[2])
-    return 1
+    return redis.call('hdel', KEYS[1], ARGV[1])
 end
 return 0
 """
@@ -46,16 +55,54 @@ def by_key(delivery_tags: Iterable[str]) -> dict[str, list[str]]:
 
 
 def give_back(client: redis.Redis, delivery_tags: Iterable[str]) -> None:
+    """Return messages to the front of their lists, uncounted."""
     for key, numbers in by_key(delivery_tags).items():
-        # The largest numbers first: what was taken first is to be the next to be taken again.
-        numbers.sort(key=int, reverse=True)
-        pipe = client.pipeline(transaction=False)
-        entries: Any = client.hmget(key, numbers)
-        for number, entry in zip(numbers, entries, strict=True):
-            if entry is not None:
-                list_name, _, message = entry.partition(b"\n")
-                pipe.eval(_RETURN, 2, key, list_name, number, message)
-        pipe.execute()
+        _give_back(client, key, [number.encode() for number in numbers])
+
+
+def give_all_back(client: redis.Redis, owner: str) -> None:
+    """The same for everything that an owner holds."""
+    key = TAKEN + owner
+    numbers: Any = client.hkeys(key)
+    _give_back(client, key, numbers)
+
+
+def _give_back(client: redis.Redis, key: str, numbers: list[bytes]) -> None:
+    # The largest numbers first: what was taken first is to be the next to be taken again.
+    numbers.sort(key=_order, reverse=True)
+    entries: Any = client.hmget(key, numbers) if numbers else []
+    pipe = client.pipeline(transaction=False)
+    given = []
+    for number, entry in zip(numbers, entries, strict=True):
+        if entry is not None:
+            list_name, _, text = entry.partition(b"\n")
+            pipe.eval(_RETURN, 2, key, list_name, number, text)
+            given.append((number, list_name, text))
+    for (number, list_name, text), answer in zip(given, pipe.execute(False), strict=True):
+        if isinstance(answer, redis.RedisError):
+            _bury_unless_away(client, (key, number), list_name, text, answer)
+
+
+def _bury_unless_away(
+    client: redis.Redis,
+    found: tuple[str | bytes, str | bytes],
+    list_name: bytes,
+    text: bytes,
+    error: redis.RedisError,
+) -> None:
+    """Make a dead letter of what cannot go back; raises what only says that Redis is away."""
+    if not is_about_the_data(error):
+        raise error
+    bury_entry(client, found, list_name, text, f"it cannot go back to its queue: {error}")
+
+
+def is_about_the_data(error: redis.RedisError) -> bool:
+    """Whether Redis will always answer so: a key holds something else than what it should."""
+    return type(error) is redis.ResponseError and "WRONGTYPE" in str(error)
+
+
+def _order(number: bytes) -> int:
+    return int(number) if number.isdigit() and len(number) < 20 else -1
 
 
 def return_delivered(client: redis.Redis, delivery_tag: str) -> None:
@@ -78,7 +125,21 @@ def _put_back(client: redis.Redis, delivery_tag: str, script: str) -> None:
     if message is not None:
         _mark_redelivered(message)
         text = json.dumps(message).encode()
-    client.eval(script, 2, found[0], list_name, found[1], text)
+    _eval_return(client, script, found, list_name, text)
+
+
+def _eval_return(
+    client: redis.Redis,
+    script: str,
+    found: tuple[str | bytes, str | bytes],
+    list_name: bytes,
+    text: bytes,
+) -> bool:
+    try:
+        return bool(client.eval(script, 2, found[0], list_name, found[1], text))
+    except redis.ResponseError as error:
+        _bury_unless_away(client, found, list_name, text, error)
+        return False
 
 
 def _mark_redelivered(message: dict[str, Any]) -> None:
@@ -89,16 +150,42 @@ def _mark_redelivered(message: dict[str, Any]) -> None:
         info["redelivered"] = True
 
 
-def return_all(client: redis.Redis, owner: str) -> None:
-    """Return what a lost worker had taken, and count that it was lost."""
-    key = TAKEN + owner
+def return_all(client: redis.Redis, owner: str | bytes) -> None:
+    """Return what a lost worker had taken, and count that it was lost.
+
+    A message that cannot be returned stays where it is, and keeps no other from it.
+    """
+    owner = owner.encode() if isinstance(owner, str) else owner
+    key = TAKEN.encode() + owner
+    worker = owner.decode(errors="replace").rpartition(":")[0]
     returned = 0
-    found: Any = client.hkeys(key)
-    for number in sorted((field.decode() for field in found), key=int, reverse=True):
-        returned += return_lost(client, f"{key}#{number}", owner.rpartition(":")[0])
+    try:
+        found: Any = client.hkeys(key)
+    except redis.ResponseError as error:
+        if not is_about_the_data(error):
+            raise
+        logger.error("%r holds no messages: %s", key, error)  # noqa: TRY400 - it says all
+        client.srem(BURIED, owner)
+        return
+    for number in sorted(found, key=_order, reverse=True):
+        with _alone(number):
+            returned += _return(client, (key, number), worker)
     client.eval(_FORGET, 3, key, BURIED, COUNTS, owner, LEASES_LOST)
     if returned:
-        logger.warning("returned %d messages of %s, which is gone", returned, owner)
+        logger.warning("returned %d messages of %s, which is gone", returned, worker)
+
+
+@contextlib.contextmanager
+def _alone(number: Any) -> Iterator[None]:
+    """Log whatever one message raises, so that the others go on; but for a Redis that is away."""
+    try:
+        yield
+    except redis.RedisError as error:
+        if not is_about_the_data(error):
+            raise
+        logger.warning("message %r is not returned: %s", number, error)
+    except Exception:
+        logger.exception("message %r is not returned", number)
 
 
 def return_lost(client: redis.Redis, delivery_tag: str, worker: str) -> bool:
@@ -111,26 +198,58 @@ def return_lost(client: redis.Redis, delivery_tag: str, worker: str) -> bool:
 
 def return_message(client: redis.Redis, delivery_tag: str, lost_worker: str) -> bool:
     found = parse_tag(delivery_tag)
-    entry: Any = client.hget(*found) if found else None
-    if found is None or entry is None:
+    return found is not None and _return(client, found, lost_worker)
+
+
+def _return(client: redis.Redis, found: tuple[str | bytes, str | bytes], lost_worker: str) -> bool:
+    entry: Any = client.hget(*found)
+    if entry is None:
         return False
     list_name, _, text = entry.partition(b"\n")
-    message = parse(text)
-    if message is None:
-        bury(client, delivery_tag, UNREADABLE, worker=lost_worker)
+    try:
+        read(text)
+    except NotAMessage as error:
+        bury_entry(client, found, list_name, text, str(error), worker=lost_worker)
         return False
-    if _answered(client, message):
+    message: Any = parse(text)
+    if answered(client, message["headers"].get("id")):
         client.hdel(*found)
         return False
     counts = lost_worker and not _waits_for_its_time(message)
     lost = len(count_lost(message, lost_worker)) if counts else 0
     if lost >= current().delivery_limit:
-        reason = f"its worker was lost {lost} times"
-        bury(client, delivery_tag, reason, worker=lost_worker, message=message, tell=True)
+        text = json.dumps(message).encode()
+        reason = f"{LOST} {lost} times"
+        bury_entry(client, found, list_name, text, reason, worker=lost_worker)
         return False
     _mark_redelivered(message)
-    text = json.dumps(message).encode()
-    return bool(client.eval(_RETURN, 2, found[0], list_name, found[1], text))
+    return _eval_return(client, _RETURN, found, list_name, json.dumps(message).encode())
+
+
+def return_unacked(channel: Any, client: redis.Redis, delivery_tag: str | bytes) -> bool:
+    """Whether what a plain ``redis://`` worker left in ``unacked`` may go back to its queue.
+
+    What is no whole message becomes a dead letter, and so can keep nothing else from it.
+    """
+    hash_key, index_key = channel.unacked_key, channel.unacked_index_key
+    entry: Any = client.hget(hash_key, delivery_tag)
+    if entry is None:
+        client.zrem(index_key, delivery_tag)
+        return False
+    list_name, text = b"", entry
+    try:
+        message, exchange, routing_key = json.loads(entry)
+        list_name, text = str(routing_key).encode(errors="replace"), json.dumps(message).encode()
+        if not (isinstance(exchange, str) and isinstance(routing_key, str)):
+            raise NotAMessage(f"{UNREADABLE}: its queue has no name")
+        message = read(text)
+        message["properties"]["delivery_info"]["routing_key"].encode()
+    except Exception as error:
+        reason = str(error) if isinstance(error, NotAMessage) else f"{UNREADABLE}: {error!r:.100}"
+        bury_entry(client, (hash_key, delivery_tag), list_name, text, reason)
+        client.zrem(index_key, delivery_tag)
+        return False
+    return True
 
 
 def _waits_for_its_time(message: dict[str, Any]) -> bool:
@@ -141,12 +260,11 @@ def _waits_for_its_time(message: dict[str, Any]) -> bool:
     return False
 
 
-def _answered(client: redis.Redis, message: dict[str, Any]) -> bool:
+def answered(client: redis.Redis, task_id: Any) -> bool:
     """Whether an ordinary task's outcome stands in the result backend already."""
-    task_id = message["headers"].get("id")
     stored: Any = client.get(RESULT + task_id) if task_id else None
     if not stored:
         return False
-    with contextlib.suppress(ValueError, AttributeError):
+    with contextlib.suppress(ValueError, AttributeError, RecursionError):
         return json.loads(stored).get("status") in ("SUCCESS", "FAILURE", "REVOKED")
     return False

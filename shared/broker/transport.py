@@ -27,23 +27,25 @@ from kombu.exceptions import KombuError
 from kombu.log import get_logger
 from kombu.transport import redis as base
 from kombu.transport import virtual
-from kombu.utils.json import dumps, loads
+from kombu.utils.json import dumps
 from redis.exceptions import NoScriptError, RedisError
 
 from shared.broker import deadletters, ownership
-from shared.broker.answers import Parser
-from shared.broker.connections import AWAY
 from shared.broker.events import listeners
 from shared.broker.keys import OWNER_NAMES, TAKEN
-from shared.broker.messages import HISTORY, UNREADABLE, parse_tag, tag
+from shared.broker.messages import HISTORY, NotAMessage, largest, parse_tag, read, tag
 from shared.broker.polling import KEEP_S, Poller
-from shared.broker.recovery import requeue_delivered, return_delivered, return_lost
-from shared.settings import current
+from shared.broker.recovery import (
+    requeue_delivered,
+    return_delivered,
+    return_lost,
+    return_unacked,
+)
 
 logger = get_logger(__name__)
 
-# Of a message in its list: our own limit holds for what is inside, base64 makes it a third more.
-_OVERHEAD = 1.5
+# What stands before a message where it is recorded: its list's name.
+_LIST_BYTES = 1_000
 _AT_ONCE = 100
 _AT_MOST = 1_000
 # How long what is taken beyond the room for it may wait, by reckoning and at the most.
@@ -115,12 +117,15 @@ class QoS(base.QoS):
             _do_at_once(owner)
         self._delivered.clear()
 
-    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
+    def restore_by_tag(self, tag: str | bytes, client: Any = None, leftmost: bool = False) -> None:
         """Return one message: ours, or one that a plain worker left in ``unacked``."""
-        if parse_tag(tag):
-            ownership.owner().act(lambda client: return_delivered(client, tag))
-        else:
-            super().restore_by_tag(tag, client, leftmost)
+        ours = tag.decode(errors="replace") if isinstance(tag, bytes) else tag
+        if parse_tag(ours):
+            ownership.owner().act(lambda client: return_delivered(client, ours))
+            return
+        with self.channel.conn_or_acquire(client) as connected:
+            if return_unacked(self.channel, connected, tag):
+                super().restore_by_tag(tag, connected, leftmost)
 
 
 def _do_at_once(owner: ownership.Owner) -> None:
@@ -197,7 +202,7 @@ class Channel(base.Channel):
                 answer = ownership.TAKE.call(
                     client,
                     *(len(keys) + 2, OWNER_NAMES, TAKEN + name, *keys),
-                    *(name, self._got_number, 1, _largest(), 1),
+                    *(name, self._got_number, 1, largest() + _LIST_BYTES, 1),
                 )
                 if answer != -1:
                     self._maybe_update_queues_expire(client, queue)
@@ -253,7 +258,7 @@ class Channel(base.Channel):
         command: Any = (
             *(("EVAL", ownership.TAKE.text) if is_new else ("EVALSHA", ownership.TAKE.sha)),
             *(len(keys) + 2, OWNER_NAMES, TAKEN + name, *keys),
-            *(name, self._number, self._asked, _largest(), int(again)),
+            *(name, self._number, self._asked, largest() + _LIST_BYTES, int(again)),
             *(delivery_tag.rpartition("#")[2] for delivery_tag in self._settling),
         )
         packed = [pack_command(_TELL), pack_command(command)] if is_new else [pack_command(command)]
@@ -364,7 +369,7 @@ class Channel(base.Channel):
         was_lost = False
         for message, queue in self._messages(owner.name, answer):
             self._kept.append((message, queue))
-            was_lost = was_lost or HISTORY in (message["headers"] or ())
+            was_lost = was_lost or HISTORY in message["headers"]
         self._mean_bytes = sum(len(entry) for _, entry, *_ in answer) / len(answer)
         if was_lost and self.qos.prefetch_count:
             # It may have cost a worker its life: few are to be there when it does so again.
@@ -378,13 +383,16 @@ class Channel(base.Channel):
         for number, entry, *size in answer:
             delivery_tag = tag(owner_name, number)
             list_name, _, text = entry.partition(b"\n")
-            message = None if size else _readable(text, self.decode_body)
-            if message is None:
-                reason = f"it has {size[0]} bytes" if size else UNREADABLE
-                self._bury(delivery_tag, reason)
+            try:
+                if size:
+                    raise NotAMessage(f"it has {size[0]} bytes, the limit is {largest()}")
+                message = read(text)
+                queue = list_name.decode().rsplit(self.sep, 1)[0]
+            except (NotAMessage, UnicodeDecodeError) as error:
+                self._bury(delivery_tag, str(error))
                 continue
             message["properties"]["delivery_tag"] = delivery_tag
-            yield message, list_name.decode().rsplit(self.sep, 1)[0]
+            yield message, queue
 
     def deliver(self) -> bool:
         """Hand on what was taken, as far as there is room; whether there was anything for it."""
@@ -463,8 +471,7 @@ class Channel(base.Channel):
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         # The news of changes comes between the answers, which RESP3 allows.
-        parameters = super()._connparams(asynchronous)
-        return {**parameters, "protocol": 3, "parser_class": Parser}
+        return {**super()._connparams(asynchronous), "protocol": 3}
 
     def close(self) -> None:
         """Return what was taken and not begun."""
@@ -487,10 +494,6 @@ class Transport(base.Transport):
     """kombu's Redis transport with our channels; `shared.app.Connection` chooses it."""
 
     Channel = Channel
-    # kombu repeats a publish after these, as often as it is told to. Without the list it gives up
-    # when the connection is there again and Redis still answers "not now".
-    recoverable_connection_errors = (*AWAY, OSError)
-    recoverable_channel_errors = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -500,30 +503,6 @@ class Transport(base.Transport):
         """Kombu's, and the wake-up."""
         super().register_with_event_loop(connection, loop)
         self.cycle.register_with_event_loop(loop)
-
-
-def _largest() -> int:
-    """The bytes that a message in a list may have."""
-    return int(current().message_limit_bytes * _OVERHEAD)
-
-
-def _readable(text: bytes, decode_body: Callable[..., Any]) -> dict[str, Any] | None:
-    """A message that kombu can work with, its body decoded; None if it is none."""
-    try:
-        message: dict[str, Any] = loads(text) if _TYPED in text else json.loads(text)
-        properties, headers = message["properties"], message.get("headers")
-        # JSON can make any of these something else.
-        types = type(message), type(properties), type(properties.get("delivery_info", {}))
-        if set(types) != {dict} or not isinstance(headers, dict | None):
-            return None
-        if message.get("body"):
-            message["body"] = decode_body(message["body"], properties.get("body_encoding"))
-            properties["body_encoding"] = None
-    except Exception as error:
-        # Whatever it holds: what cannot be read is no message.
-        logger.debug("not a message: %r", error)
-        return None
-    return message
 
 
 def _refusal(message: Any) -> str:

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
+from kombu.serialization import loads as deserialize
+
+from shared.broker import messages
 from shared.calls import codec, harmless, references
 from shared.errors import MessageTooLarge
 from shared.settings import current
@@ -105,3 +108,13 @@ def short(value: Any) -> str:
     # It looks at the first items only, and survives a __repr__ that fails.
     text = _brief.repr(value)
     return text if len(text) <= 200 else text[:197] + "..."
+
+
+def body_of(message: dict[str, Any]) -> Any:
+    """The body of a message whose `parts` are given; raises whatever is wrong with it."""
+    return deserialize(
+        messages.body(message),
+        message.get("content-type"),
+        message.get("content-encoding"),
+        accept={"application/json", "application/x-msgpack"},
+    )

@@ -6,7 +6,6 @@ a crash in between repeats the call instead of losing it.
 """
 
 import asyncio
-import base64
 import contextlib
 import signal
 import sys
@@ -17,15 +16,14 @@ from collections.abc import Callable
 from typing import Any
 
 from celery import signals
-from kombu.serialization import loads as deserialize
 
 from shared.app import app
 from shared.broker import presence
-from shared.calls import codec, context, exceptions, outbox, redirection, references
+from shared.calls import codec, context, encoding, exceptions, outbox, redirection, references
 from shared.calls.cleaning import cleaner
 from shared.calls.encoding import NAME, NAMES, PROCESS, Mode, span
 from shared.calls.outcomes import Outcome, Outcomes, encode_outcomes
-from shared.errors import TaskWithdrawn, WorkerLost
+from shared.errors import TaskRefused, TaskWithdrawn, WorkerLost
 
 # In the request of a call that was run, and is to be reported by Celery: what it raised.
 RAISED = "raised"
@@ -237,14 +235,12 @@ def _answer_error(task_id: str, args: Any, error: Exception) -> None:
     outbox.answer(args[1], task_id, encode_outcomes(Outcomes.of(Outcome(False, error))))
 
 
-def report_dead(message: dict[str, Any], reason: str) -> None:
-    """Tell the caller that a call became a dead letter; the message as kombu wrote it."""
-    properties = message["properties"]
-    body = base64.b64decode(message["body"])
-    args = deserialize(
-        body, message["content-type"], message["content-encoding"], accept={"application/x-msgpack"}
-    )[0]
-    _answer_error(properties["correlation_id"], args, WorkerLost(_function_name(args), reason))
+def report_dead(message: dict[str, Any], error: WorkerLost | TaskRefused) -> None:
+    """Tell the caller that a call became a dead letter; the `parts` of its message."""
+    args = encoding.body_of(message)[0]
+    with contextlib.suppress(Exception):  # its name is of no more use than the message's own
+        error = type(error)(_function_name(args), error.reason)
+    _answer_error(message["headers"]["id"], args, error)
 
 
 def _function_name(args: Any) -> str:

@@ -4,16 +4,19 @@
 ``CHAOS_PLAIN=1`` a plain one: Celery's own Redis transport with late acknowledgement.
 """
 
+import builtins
 import contextlib
 import ctypes
 import math
 import os
 import re
+import signal
 import time
 from functools import lru_cache
 
 import redis
 from celery import Celery
+from celery.concurrency.base import BasePool
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
@@ -109,25 +112,6 @@ def hold_the_gil(seconds, how):
     re.match("(a+)+$", "a" * letters + "b")
 
 
-@app.task(name="mark")
-def mark(number, seconds=0.02):
-    """Note that this number was run, and return it."""
-    time.sleep(seconds)
-    notes().hincrby("ran", number, 1)
-    return number
-
-
-@app.task(name="total")
-def total(numbers):
-    """How many there are."""
-    return len(numbers)
-
-
-def call(number):
-    """`mark`, as a call of the library."""
-    return mark(number)
-
-
 @app.task(
     name="flaky",
     bind=True,
@@ -147,3 +131,28 @@ def poison(task):
     """Kill the process that runs it."""
     notes().incr("poisoned")
     os.kill(os.getpid(), 9)
+
+
+@app.task(name="end")
+def end(how):
+    """End in one of many ways."""
+    {
+        "exit": lambda: os._exit(3),
+        "signal": lambda: os.kill(os.getpid(), signal.SIGABRT),
+        "segfault": lambda: ctypes.string_at(0),
+        "recursion": lambda: end(how),
+        "memory": lambda: bytes(2**60),
+    }[how]()
+
+
+def fail_to_hand_on(error):
+    """Have the consumer itself fail whenever it hands a task to its pool."""
+
+    def apply_async(*_, **__):
+        raise error("on purpose")
+
+    BasePool.apply_async = apply_async
+
+
+if FAILS := os.environ.get("CHAOS_CONSUMER"):
+    fail_to_hand_on(getattr(builtins, FAILS))
