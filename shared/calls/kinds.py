@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import NotPortable
+from shared.settings import current
 
 # The greatest common divisor of larger numbers takes seconds to find.
 _FRACTION_BITS = 200_000
@@ -47,6 +48,21 @@ class Kind:
 
 class TooDeep(ValueError):
     """More extensions lie in one another than is reasonable."""
+
+
+MAX_DEPTH = 100
+# Each level of extensions holds a copy of its bytes.
+_COPIES = 16
+COPIES_BYTES = 1 << 28
+
+
+def check_depth(depth: int, size_bytes: int) -> None:
+    """Refuse many extensions in one another, and fewer when much lies in them."""
+    if depth > MAX_DEPTH:
+        raise TooDeep
+    copies = depth * size_bytes
+    if copies > COPIES_BYTES and copies > _COPIES * current().message_limit_bytes:
+        raise TooDeep
 
 
 def check_keys(keys: Sequence[Any]) -> Sequence[Any]:
@@ -187,6 +203,6 @@ PARTIAL, METHOD, VALUE, CALL, REGISTERED = 45, 46, 47, 48, 49
 GRAPH, REFERENCE = 50, 51
 # These are made from a head, and then filled with a body that may hold the value itself.
 FILLED = frozenset({OBJECT, VALUE, CALL, ERROR})
-MAX_DEPTH = 100
+
 # What msgpack carries alone, and holds nothing else.
 PLAIN = frozenset({str, int, float, bool, bytes, type(None)})

@@ -12,6 +12,7 @@ from shared.calls import exceptions, graph, harmless, objects, references, regis
 from shared.calls.kinds import (
     BY_CODE,
     CALL,
+    COPIES_BYTES,
     ENUM,
     ERROR,
     FILLED,
@@ -25,7 +26,7 @@ from shared.calls.kinds import (
     REFERENCE,
     REGISTERED,
     VALUE,
-    TooDeep,
+    check_depth,
     check_keys,
 )
 from shared.errors import NotPortable
@@ -54,8 +55,8 @@ _HOOKS = [_hook(depth, None) for depth in range(MAX_DEPTH + 1)]
 
 
 def unpack(data: bytes, depth: int = 0, nodes: "graph.Nodes | None" = None) -> Any:
-    if depth > MAX_DEPTH:
-        raise TooDeep
+    if depth > MAX_DEPTH or depth * len(data) > COPIES_BYTES:
+        check_depth(depth, len(data))
     hook = _HOOKS[depth] if nodes is None else _hook(depth, nodes)
     # The options stand here twice: to hand them on as a dict takes longer than to unpack.
     try:

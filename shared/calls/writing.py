@@ -7,7 +7,7 @@ from typing import Any
 import msgpack
 
 from shared.calls.describing import describe
-from shared.calls.kinds import BY_TYPE, FILLED, MAX_DEPTH, PLAIN, TooDeep
+from shared.calls.kinds import BY_TYPE, COPIES_BYTES, FILLED, PLAIN, check_depth
 from shared.errors import MessageTooLarge, NotPortable
 
 
@@ -60,14 +60,15 @@ class Encoder:
         self._made.append(parts)
         depth = self._depth
         if depth == len(self._packers):
-            if depth >= MAX_DEPTH:
-                raise TooDeep
+            check_depth(depth + 1, 0)
             self._packers.append(self._packer())
         self._depth = depth + 1
         packed = self._packers[depth](self._mark(parts))
         self._depth = depth
         if len(packed) > self._limit:
             raise MessageTooLarge("the value", len(packed), self._limit)
+        if (depth + 1) * len(packed) > COPIES_BYTES:
+            check_depth(depth + 1, len(packed))
         return _extension(msgpack.ExtType, (code, packed))
 
 
