@@ -29,7 +29,11 @@ class Running:
         self.kind = kind
         self.children = itertools.count(1)
         self.captured = (
-            output.Captured(functools.partial(outbox.tell, reply_to, call_id))
+            output.Captured(
+                functools.partial(outbox.tell, reply_to, call_id),
+                # Its name stands before each line of a call.
+                whole_lines=options["output"] == "prefixed",
+            )
             if options.get("output")
             else None
         )
@@ -137,8 +141,8 @@ def worn_out() -> bool:
 def inherited() -> dict[str, Any]:
     """The options that every call takes along which is sent from here."""
     options: dict[str, Any] = {}
-    if settings.current().output != "off":
-        options["output"] = True
+    if (shown := settings.current().output) != "off":
+        options["output"] = shown
     around = current()
     if around is not None:
         options["kinds"] = around.kinds

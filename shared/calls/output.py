@@ -1,8 +1,9 @@
-"""What a task prints reaches its caller's terminal line by line.
+"""What a task prints reaches its caller's terminal as it is printed.
 
 `sys.stdout` and `sys.stderr` become proxies in a worker process at its first call. Inside a
 call that wants its output back, lines are collected and sent on the reply stream: the first
-at once, what follows at most `PAUSE_S` later, the rest together with the outcome.
+at once, what follows at most `PAUSE_S` later, the rest together with the outcome. A part of a
+line is sent when the task flushes it, as progress bars do.
 """
 
 import logging
@@ -19,10 +20,16 @@ STREAMS = ("out", "err")
 
 
 class Captured:
-    """The lines that one call has printed and that have not been sent yet."""
+    """What one call has printed and that has not been sent yet.
 
-    def __init__(self, send: Callable[[list[tuple[str, str]]], None]) -> None:
+    `whole_lines`: send no part of a line before its end, even when the task flushes it.
+    """
+
+    def __init__(
+        self, send: Callable[[list[tuple[str, str]]], None], *, whole_lines: bool = False
+    ) -> None:
         self._send = send
+        self._whole_lines = whole_lines
         self._lock = threading.Lock()
         self._pending: list[tuple[str, str]] = []
         self._partial = dict.fromkeys(STREAMS, "")
@@ -35,14 +42,26 @@ class Captured:
             self._partial[stream] = rest
             if newline:
                 self._pending.append((stream, lines + newline))
-            due = bool(self._pending) and time.monotonic() - self._sent_at >= PAUSE_S
-        if due:
+        self._send_soon()
+
+    def flush(self, stream: str) -> None:
+        """Have a part of a line sent soon, too."""
+        with self._lock:
+            if self._partial[stream] and not self._whole_lines:
+                self._pending.append((stream, self._partial[stream]))
+                self._partial[stream] = ""
+        self._send_soon()
+
+    def _send_soon(self) -> None:
+        if not self._pending:
+            return
+        if time.monotonic() - self._sent_at >= PAUSE_S:
             self.send()
-        elif newline:
+        else:
             _flusher.later(self)
 
     def send(self) -> None:
-        """Send the whole lines now."""
+        """Send what is complete now."""
         with self._lock:
             pending, self._pending = self._pending, []
             self._sent_at = time.monotonic()
@@ -111,6 +130,9 @@ class _Proxy:
             self.write(line)
 
     def flush(self) -> None:
+        captured = _everything or _find()
+        if captured is not None:
+            captured.flush(self._name)
         self._original.flush()
 
     def isatty(self) -> bool:
@@ -147,7 +169,7 @@ def everything_to(captured: Captured | None) -> None:
 
 
 def show(stream: str, text: str, prefix: str) -> None:
-    """Print on the caller's side what a task printed, whole lines at a time."""
+    """Print on the caller's side what a task printed."""
     target = sys.stdout if stream == "out" else sys.stderr
     if prefix:
         text = "".join(f"{prefix}{line}" for line in text.splitlines(keepends=True))

@@ -39,7 +39,7 @@ def call(task: Any, payload: bytes, reply_to: str, options: dict[str, Any] | Non
     """Run one chunk and answer; what it returns or raises is for Flower and the log.
 
     Options: ``go_on`` after an error, with the chunk's other items; ``setup``, a pool's
-    identity, initializer and its arguments; ``output``, whether to send what is printed;
+    identity, initializer and its arguments; ``output``, how what is printed is shown;
     ``kinds``, the pools whose tasks wait for this one; ``process``, for a `Process`;
     ``script``, the module that ``producer run`` runs, ``run``, the id of this run of the script, and
     ``threads``, whether its thread pools are sent to workers; ``recycle``, a pool's identity and its
