@@ -182,20 +182,29 @@ def _concurrent(threads: bool) -> Any:
 
 
 class _Facade(types.ModuleType):
-    """One of our modules under the standard library's name, without our thread pools."""
+    """One of the standard library's modules, in which our names stand where we have them."""
 
-    def __init__(self, theirs: str, ours: types.ModuleType) -> None:
-        super().__init__(theirs, ours.__doc__)
-        self.__all__ = getattr(ours, "__all__", None) or [n for n in vars(ours) if n[0] != "_"]
+    def __init__(self, theirs: str, ours: types.ModuleType | None, threads: bool) -> None:
+        super().__init__(theirs)
+        self._theirs = importlib.import_module(theirs)
         self._ours = ours
+        self._threads = threads
+        self._local = () if threads else _OF_THREADS.get(theirs) or ()
+        found = ours or self._theirs
+        self.__all__ = getattr(found, "__all__", None) or [n for n in vars(found) if n[0] != "_"]
 
     def __getattr__(self, name: str) -> Any:
-        inside = f"{self.__name__}.{name}"
-        if name in (_OF_THREADS.get(self.__name__) or ()):
-            return getattr(importlib.import_module(self.__name__), name)
-        if inside in _OF_THREADS:
-            return _module(inside, False)
-        return getattr(self._ours, name)
+        if name in self._local:
+            return getattr(self._theirs, name)
+        if f"{self.__name__}.{name}" in {*sys.modules, *_OF_THREADS}:
+            return _module(f"{self.__name__}.{name}", self._threads)
+        if self._ours is not None:
+            return getattr(self._ours, name)
+        # A part of theirs that we have no module for: `multiprocessing.context` and the like.
+        for ours in map(importlib.import_module, REDIRECTED.values()):
+            if name in ours.__all__:
+                return getattr(ours, name)
+        return getattr(self._theirs, name)
 
 
 @functools.cache
@@ -204,9 +213,11 @@ def _module(theirs: str, threads: bool) -> types.ModuleType:
     if not threads and theirs in _OF_THREADS and _OF_THREADS[theirs] is None:
         return importlib.import_module(theirs)
     root = next(root for root in REDIRECTED if theirs == root or theirs.startswith(root + "."))
-    ours = importlib.import_module(REDIRECTED[root] + theirs.removeprefix(root))
-    return (
-        ours
-        if threads or not any(n.startswith(theirs) for n in _OF_THREADS)
-        else _Facade(theirs, ours)
-    )
+    name = REDIRECTED[root] + theirs.removeprefix(root)
+    try:
+        ours = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        return _Facade(theirs, None, threads)
+    return _Facade(theirs, ours, threads)

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 import time
+import types
 from collections.abc import Callable, Generator, Iterator
 from multiprocessing import TimeoutError as PoolTimeoutError
 from typing import Any, Protocol
@@ -27,6 +28,8 @@ class Sender(Protocol):
 
 class AsyncResult:
     """``multiprocessing.pool.AsyncResult``: what a call will have become."""
+
+    __class_getitem__: Any = classmethod(types.GenericAlias)
 
     def __init__(self, pool: Sender, callback: Callback, error_callback: Callback) -> None:
         self._pool = pool  # which must not be forgotten while somebody waits

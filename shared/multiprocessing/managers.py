@@ -11,6 +11,7 @@ themselves), and `register` takes no classes of your own: Redis cannot run their
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable
+from multiprocessing.managers import Namespace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -30,6 +31,7 @@ __all__ = [
     "EventProxy",
     "ListProxy",
     "Manager",
+    "Namespace",
     "NamespaceProxy",
     "SyncManager",
     "ValueProxy",

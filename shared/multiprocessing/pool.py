@@ -49,7 +49,9 @@ from shared.multiprocessing.pacing import ALL, Pace, Sizes
 from shared.pools import PoolKind
 from shared.settings import current
 
-__all__ = ["AsyncResult", "IMapIterator", "MapResult", "Pool", "ThreadPool"]
+__all__ = ["ApplyResult", "AsyncResult", "IMapIterator", "MapResult", "Pool", "ThreadPool"]
+
+ApplyResult = AsyncResult  # the standard library has both names
 
 _open_pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
 

@@ -23,6 +23,7 @@ has nothing to wait for.
 """
 
 import time
+import types
 from contextlib import suppress
 from queue import Empty, Full
 from typing import Any
@@ -310,6 +311,8 @@ class JoinableQueue(Queue):
 
 class SimpleQueue(_Items):
     """``multiprocessing.SimpleQueue``: a queue without a limit and without timeouts."""
+
+    __class_getitem__: Any = classmethod(types.GenericAlias)
 
     _kind = "simplequeue"
 
