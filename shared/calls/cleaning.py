@@ -5,8 +5,9 @@
     call of run B   ──► put back what A has changed, forget A's modules, note that B is served
     ordinary task   ──► likewise
 
-A prefork worker's process also ends after the first task that follows, so that a new process takes
-its place: not everything can be put back (a patched library, a closed file, a limit). Threads and
+A prefork worker's process whose state cannot be put back (a limit that was lowered, a closed
+output, a thread that goes on) ends after the task that follows, and a new process takes its place.
+Replacing each process that ran a script would cost a start of a process for each. Threads and
 greenlets share their process. There, what a script changed is put back when none of its calls runs.
 """
 
@@ -16,11 +17,13 @@ import locale
 import logging
 import os
 import random
+import resource
 import signal
 import socket
 import sys
 import threading
 import time
+import types
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -61,11 +64,63 @@ class _Loggers:
             logger.handlers[:], logger.filters[:] = handlers, filters
 
 
+def _is_code(value: Any) -> bool:
+    return isinstance(value, type | types.FunctionType | types.BuiltinFunctionType)
+
+
+class _Library:
+    """The functions and classes of the standard library, which a script may have patched."""
+
+    def __init__(self) -> None:
+        self._before = {
+            name: {key: value for key, value in vars(module).items() if _is_code(value)}
+            for name, module in list(sys.modules.items())
+            if name.partition(".")[0] in sys.stdlib_module_names and module is not None
+        }
+
+    def restore(self) -> None:
+        for name, before in self._before.items():
+            now = vars(sys.modules[name]) if name in sys.modules else {}
+            for key, value in before.items():
+                if now.get(key) is not value:
+                    now[key] = value
+
+
+class _Limits:
+    """What the system lets this process do, and where its output goes."""
+
+    def __init__(self) -> None:
+        self._before = self._look()
+
+    @staticmethod
+    def _look() -> list[Any]:
+        limits = {number: resource.getrlimit(number) for number in _RLIMITS}
+        return [limits, os.getpriority(os.PRIO_PROCESS, 0), [_file(number) for number in (1, 2)]]
+
+    def restore(self) -> bool:
+        """Put back what can be; whether that was all."""
+        for number, limit in self._before[0].items():
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(number, limit)
+        return self._look() == self._before
+
+
+_RLIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
+
+
+def _file(number: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(number)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class Process:
     """How this process is now. `restore` makes it so again; in the thread that calls it."""
 
     def __init__(self) -> None:
-        self._loggers = _Loggers()
+        self._loggers, self._library, self._bounds = _Loggers(), _Library(), _Limits()
         self._cwd = os.getcwd()
         self._environment = dict(os.environ)
         self._umask = os.umask(0o77)
@@ -88,8 +143,9 @@ class Process:
     def _look_at_handlers() -> dict[int, Any]:
         return {number: signal.getsignal(number) for number in signal.valid_signals()}
 
-    def restore(self) -> None:
-        """Put all of it back."""
+    def restore(self) -> bool:
+        """Put back what can be; whether that was all."""
+        self._library.restore()
         self._loggers.restore()
         with contextlib.suppress(OSError):  # the folder is gone
             os.chdir(self._cwd)
@@ -120,7 +176,8 @@ class Process:
         gc.set_threshold(*self._thresholds)
         (gc.enable if self._collecting else gc.disable)()
         self._restore_handlers()
-        self._forget_modules()
+        left = self._forget_modules()
+        return self._bounds.restore() and not left
 
     def _restore_handlers(self) -> None:
         if not (self._is_main and threading.current_thread() is threading.main_thread()):
@@ -132,14 +189,18 @@ class Process:
             if handler is not before and before is not None:
                 signal.signal(number, before)
 
-    def _forget_modules(self) -> None:
-        """Have the script's own modules imported anew: another may have the same names."""
+    def _forget_modules(self) -> list[threading.Thread]:
+        """Have the script's own modules imported anew; its threads that go on."""
         folders = redirection.forget()
+        names = []
         for name in set(sys.modules) - self._modules:
             file = getattr(sys.modules.get(name), "__file__", None) or ""
             if file.startswith(folders):
+                names.append(name)
                 del sys.modules[name]
         references.forget()
+        targets = [(one, getattr(one, "_target", None)) for one in threading.enumerate()]
+        return [one for one, target in targets if getattr(target, "__module__", "") in names]
 
 
 class Cleaner:
@@ -167,9 +228,9 @@ class Cleaner:
         if run == self._run or any(self._active[name] for name in self._active if name != run):
             return  # else its calls run beside this one, in one process
         if self._run and self._before is not None:
-            self._before.restore()
+            is_clean = self._before.restore()
             signals.task_prerun.disconnect(self._before_task)
-            if kind == PoolKind.PREFORK:
+            if not is_clean and kind == PoolKind.PREFORK:
                 context.wear_out()
         self._active.clear()
         self._run = run

@@ -52,7 +52,8 @@ def run(stack):
 
 
 @pytest.mark.parametrize(
-    "script", ["pools.py", "processes.py", "executors.py", "sharing.py", "with-hyphen.py"]
+    "script",
+    ["pools.py", "processes.py", "executors.py", "sharing.py", "with-hyphen.py", "names.py"],
 )
 def test_a_script_prints_the_same_on_the_workers(run, script):
     local, cluster = run(script)
@@ -125,6 +126,21 @@ def test_what_is_no_script_is_wrong_usage(producer_run, words, said):
     assert done.returncode == 2
 
 
+def test_a_part_of_a_line_is_shown_while_its_task_runs(stack, tmp_path):
+    seen = tmp_path / "seen"
+    script = subprocess.Popen(
+        [sys.executable, "-m", "producer", "run", SCRIPTS / "progress.py", str(seen)],
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    )
+
+    first = script.stdout.read(5)
+    seen.touch()
+    rest, _ = script.communicate(timeout=patient(60))
+
+    assert first + rest == b"half seen\n"
+
+
 WAYS = (
     "folder",
     "environment",
@@ -134,6 +150,7 @@ WAYS = (
     "interpreter",
     "numbers",
     "module",
+    "library",
 )
 
 
@@ -161,11 +178,12 @@ def test_no_script_finds_what_another_did_to_its_process(producer_run, clean, ho
     assert found.stdout == clean, found.stderr
 
 
-def test_the_processes_that_a_script_has_patched_are_replaced(producer_run):
-    producer_run(SCRIPTS / "spoiling.py", "library")
+@pytest.mark.parametrize("how", ["limits", "thread"])
+def test_a_process_that_cannot_be_restored_is_replaced(producer_run, how):
+    producer_run(SCRIPTS / "spoiling.py", how)
     producer_run(SCRIPTS / "clean.py")
 
-    found = producer_run(SCRIPTS / "patched.py")
+    found = producer_run(SCRIPTS / "limited.py")
 
     assert found.stdout == "{False}\n", found.stderr
 

@@ -1,18 +1,25 @@
 """Changes its worker's process, as its first argument says."""
 
 import gc
+import json
 import locale
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
+import threading
 import time
 import warnings
 from decimal import getcontext
 from multiprocessing import Pool
 
 COUNT = []
+
+
+def go_on():
+    time.sleep(600)
 
 
 def spoil(how):
@@ -42,8 +49,13 @@ def spoil(how):
         getcontext().prec = 3
         locale.setlocale(locale.LC_ALL, "C")
     elif how == "library":
-        time.sleep, time.slept = (lambda seconds: None), time.sleep
-    getattr(time, "slept", time.sleep)(0.3)
+        os.getcwd = json.dumps = print
+    elif how == "limits":
+        # It cannot be raised again.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (500, 500))
+    elif how == "thread":
+        threading.Thread(target=go_on, daemon=True).start()
+    time.sleep(0.3)
     return os.getpid()
 
 
