@@ -343,6 +343,7 @@ def status(
     from producer import status as states
     from shared.broker import deadletters
 
+    states.warn()
     if not watch:
         if json:
             print_json([asdict(state) for state in states.read()])

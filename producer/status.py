@@ -8,8 +8,9 @@ from kombu.transport.redis import Channel
 
 from producer.printing import Sheet, say
 from shared.broker import keys, presence
-from shared.broker.connections import foreseen, store
+from shared.broker.connections import eviction, foreseen, store
 from shared.pools import PoolKind
+from shared.settings import current
 
 _DIGITS = 20  # no count has as many
 
@@ -54,6 +55,13 @@ def read() -> list[PoolStatus]:
             )
         )
     return states
+
+
+def warn() -> None:
+    """Say so where Redis may throw messages away."""
+    with foreseen():
+        if line := eviction(current(), store()):
+            say(line)
 
 
 def ask(*commands: tuple[Any, ...]) -> list[Any]:

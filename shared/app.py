@@ -13,7 +13,7 @@ from celery.app.amqp import AMQP
 from kombu import Queue
 from kombu.utils.url import parse_url
 
-from shared.broker.connections import connections, keepalive
+from shared.broker.connections import Absence, connections, keepalive
 from shared.broker.transport import Transport
 from shared.pools import DEFAULT_QUEUE, PoolKind
 from shared.settings import current
@@ -37,6 +37,18 @@ class Connection(kombu.Connection):
         """Look for a broker that is gone every two seconds; kombu's steps go up to thirty."""
         pauses = {"interval_start": 0.2, "interval_step": 0.4, "interval_max": 2.0}
         return super().ensure_connection(*args, **{**pauses, **kwargs})
+
+    def ensure(self, obj: Any, fun: Any, errback: Any = None, **policy: Any) -> Any:
+        """kombu's, with a pause where Redis can be reached and answers "not now"."""
+        absence = Absence("a message")
+
+        def wait(error: Exception, interval_s: float) -> None:
+            if errback:
+                errback(error, interval_s)
+            if not interval_s:  # otherwise kombu waits so long for a connection
+                absence.wait(error)
+
+        return super().ensure(obj, fun, wait, **policy)
 
 
 # In a message's headers: when it was sent, in seconds by its sender's clock.
@@ -115,8 +127,6 @@ def configuration() -> dict[str, Any]:
         "result_expires": settings.result_expires_s,
         "result_extended": True,
         "result_backend_thread_safe": True,
-        "result_backend_always_retry": True,
-        "result_backend_max_retries": 10,
         "redis_max_connections": connections(settings.gevent_concurrency),
         "redis_socket_timeout": settings.redis_timeout_s,
         "redis_socket_connect_timeout": min(settings.redis_timeout_s, 2.0),
@@ -129,3 +139,4 @@ def configuration() -> dict[str, Any]:
 
 
 app.add_defaults(configuration)
+app.loader.override_backends = dict.fromkeys(("redis", "rediss"), "shared.broker.results:Backend")

@@ -8,8 +8,9 @@ pool, ``multiprocessing.ProcessError``) that one is raised instead.
     ├── BrokerUnavailable
     │   ├── BrokerGone
     │   ├── NotRedis
+    │   ├── BrokerBusy
+    │   │   └── BrokerFull
     │   └── BrokerRefused
-    │       └── BrokerFull
     ├── QueueFull
     ├── NotPortable
     ├── NotAllowed
@@ -27,6 +28,7 @@ producer as its ``args``.
 """
 
 __all__ = [
+    "BrokerBusy",
     "BrokerFull",
     "BrokerGone",
     "BrokerRefused",
@@ -103,7 +105,14 @@ class BrokerRefused(BrokerUnavailable):
         return f"Redis at {self.address} refused: {self.reason}{advice}"
 
 
-class BrokerFull(BrokerRefused):
+class BrokerBusy(BrokerUnavailable):
+    """Raised when Redis answers "not now": it fails over, loads its data, or runs a script."""
+
+    def __str__(self) -> str:
+        return f"Redis at {self.address} is not ready ({self.reason}); try again later"
+
+
+class BrokerFull(BrokerBusy):
     """Raised when Redis has no memory, or no disk, left for what was sent."""
 
     def __str__(self) -> str:

@@ -11,6 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
@@ -19,12 +20,18 @@ import redis
 from celery import signals
 from celery._state import get_current_worker_task
 from celery.app.routes import MapRoute
+from celery.backends.base import Backend as BaseBackend
+from celery.backends.redis import RedisBackend
 from celery.utils.saferepr import saferepr
+from kombu.exceptions import OperationalError
 from kombu.serialization import dumps as serialize
+from kombu.utils.functional import retry_over_time
+from kombu.utils.json import JSONEncoder
 
 from shared.app import SENT_AT, app
 from shared.broker import keys
-from shared.broker.connections import Lua, ask, foreseen, store
+from shared.broker.connections import AWAY, Lua, foreseen, store
+from shared.handles.scripts import me
 from shared.settings import current
 
 # KEYS: the queue's list, a mark for this push. ARGV: the limit (0: none), how many seconds the
@@ -47,6 +54,14 @@ return {count, 0}
 """)
 
 
+# KEYS: the queue's list, what this thread has pushed last. ARGV: the task's id, the message, how
+# many seconds the second key stays. A push that is repeated after a lost answer counts once.
+_PUSH_ONE = Lua("""
+if redis.call('set', KEYS[2], ARGV[1], 'ex', ARGV[3], 'get') ~= ARGV[1] then
+    redis.call('lpush', KEYS[1], ARGV[2])
+end
+""")
+
 # Nobody repeats a push later than this: redis-py's and the pools' own attempts have ended.
 _REPEATED_WITHIN_S = 60
 
@@ -57,7 +72,9 @@ class Template:
     def __init__(self, task: str, queue: str, *, serializer: str = "json", **options: Any) -> None:
         """Options are those of `Celery.amqp.as_task_v2`: countdown, expires, shadow …"""
         self.queue = queue
-        self._serializer = serializer
+        # kombu makes an encoder for each message.
+        json_only = serializer == "json"
+        self._encode = JSONEncoder().encode if json_only else partial(_serialized, serializer)
         self.ignore_result = ignore_result = options.pop("ignore_result", False)
         message = app.amqp.as_task_v2("", task, (), {}, ignore_result=ignore_result, **options)
         self._embed = message.body[2]
@@ -105,7 +122,7 @@ class Template:
         kwargsrepr: str | None = None,
     ) -> bytes:
         """The message for one task, as kombu's Redis transport would have written it."""
-        _, _, body = serialize((args, kwargs, self._embed), self._serializer)
+        body = self._encode((args, kwargs, self._embed))
         if isinstance(body, str):
             body = body.encode()
         text = self._text % {
@@ -120,6 +137,10 @@ class Template:
         return text.encode()
 
 
+def _serialized(serializer: str, parts: Any) -> Any:
+    return serialize(parts, serializer)[2]
+
+
 _GAPS = ("body", "task_id", "sent_at", "argsrepr", "kwargsrepr", "shadow", "delivery_tag")
 
 
@@ -130,9 +151,18 @@ def new_id() -> str:
 
 
 def _short(value: Any) -> str:
-    if not value:
-        return repr(value)
+    # Celery's way looks into everything, which takes longer than all the rest for a few numbers.
+    parts = value.values() if type(value) is dict else value
+    if len(parts) < 9 and all(map(_is_plain, parts)):
+        text = repr(value)
+        if len(text) < app.amqp.argsrepr_maxsize:
+            return text
     return str(saferepr(value, app.amqp.argsrepr_maxsize))
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    return kind in (int, float, bool) or (kind is str and len(value) < 99 and value.isalnum())
 
 
 def push(
@@ -186,8 +216,9 @@ class Task(celery.Task):
 
     The shorter way is a prepared message, and one command to Redis. Celery's own is taken where
     there is more to do: other options than a queue, publish signals with receivers, a task that
-    sends another, routes that look at arguments, another broker, eager mode. It is also taken
-    when Redis does not answer at once, with its retries and its error.
+    sends another, routes that look at arguments, another broker, a result backend that must know
+    of each call, eager mode. Retries and errors are Celery's: ``task_publish_retry_policy``,
+    `kombu.exceptions.OperationalError`.
     """
 
     abstract = True
@@ -214,22 +245,45 @@ class Task(celery.Task):
                 self.__header__(*args, **kwargs)
             shadow = self.shadow_name(args, kwargs, options)
             message = template.render(task_id, args, kwargs, shadow=shadow)
+            mark = keys.PUSHED + me()
+            parameters = (2, template.queue, mark, task_id, message, _REPEATED_WITHIN_S)
             try:
-                ask(store(), "LPUSH", template.queue, message)
-            except redis.RedisError:
-                pass
-            else:
-                result = self.AsyncResult(task_id)
-                result.ignored = template.ignore_result
-                return result
+                _PUSH_ONE.ask(store(), *parameters)
+            except AWAY as error:
+                # A push that Redis did, and whose answer was lost, is not done again.
+                self._push_again(error, *parameters)
+            result = self.AsyncResult(task_id)
+            result.ignored = template.ignore_result
+            return result
         return super().apply_async(
             args, kwargs, task_id, producer, link, link_error, shadow, **options
         )
 
+    def _push_again(self, error: Exception, *parameters: Any) -> None:
+        """Repeat a push as often as Celery's settings have it."""
+        conf = self.app.conf
+        policy = conf.task_publish_retry_policy if conf.task_publish_retry else {"max_retries": 0}
+        known = ("max_retries", "interval_start", "interval_step", "interval_max", "timeout")
+        given = {name: policy[name] for name in known if name in policy}
+        retries = given.pop("max_retries", None)
+        try:
+            if retries == 0:
+                raise error
+            retry_over_time(
+                _PUSH_ONE.ask,
+                AWAY,
+                (store(), *parameters),
+                max_retries=retries and retries - 1,
+                **given,
+            )
+        except AWAY as last:
+            raise OperationalError(str(last)) from last
+
     def _prepared(self, options: dict[str, Any]) -> Template | None:
         """The message to fill in; None where there is more to do."""
-        if any(signal.receivers for signal in _SIGNALS):
-            return None
+        for signal in _SIGNALS:
+            if signal.receivers:
+                return None
         if get_current_worker_task() or self.app.conf.task_always_eager:
             return None
         templates: dict[Any, Template | None] = self.__dict__.setdefault("_templates", {})
@@ -248,6 +302,8 @@ class Task(celery.Task):
         own = {name: value for name, value in self._get_exec_options().items() if value is not None}
         serializer = own.pop("serializer", None) or conf.task_serializer
         limits = {name: own.pop(name, None) for name in ("time_limit", "soft_time_limit")}
+        if self.soft_time_limit and self.time_limit and self.soft_time_limit > self.time_limit:
+            return None  # Celery refuses it
         own_queue = own.pop("queue", None)
         queue = queue or own_queue
         if own or not isinstance(queue, str | None):
@@ -266,6 +322,9 @@ class Task(celery.Task):
             and conf.task_compression is None
             and not conf.broker_transport_options.get("global_keyprefix")
         )
+        # Ours subscribes to a result when somebody waits for it.
+        told = getattr(type(self.backend), "on_task_call", None)
+        ours = ours and told in (BaseBackend.on_task_call, RedisBackend.on_task_call)
         if not ours or self.__v2_compat__ or self._dump_pydantic_arguments is not None:
             return None
         return Template(

@@ -2,16 +2,20 @@
 
 from typing import Any
 
+import redis
 from celery import concurrency, signals
+from celery.utils.log import get_logger
 
 from shared.app import app
-from shared.broker.connections import connections
+from shared.broker.connections import connections, eviction, store
 from shared.errors import SettingsError
 from shared.pools import PoolKind
 from shared.settings import current
 from worker import deadlines, registration, requests
 from worker.health import HealthFile
 from worker.heartbeat import Presence, pool_kind
+
+logger = get_logger(__name__)
 
 try:
     current()
@@ -21,9 +25,9 @@ except SettingsError as error:
 app.conf.imports = ("shared.calls.running", "worker.functions")
 app.Task.Request = f"{requests.__name__}:{requests.Request.__name__}"
 app.conf.worker_consumer = f"{requests.__name__}:{requests.Consumer.__name__}"
-# A worker keeps an outcome until Redis is back, however long; a client gives up.
-app.conf.result_backend_max_retries = float("inf")
-app.conf.result_backend_max_sleep_between_retries_ms = 2000
+# A task's follow-ups wait for Redis ten minutes at least; a client is told sooner. Celery keeps a
+# chord's claim as long as all of these attempts may take, so there has to be an end.
+app.conf.task_publish_retry_policy = {"max_retries": 600, "interval_step": 0.2, "interval_max": 1}
 app.loader.override_backends = dict.fromkeys(
     ("redis", "rediss"), f"{deadlines.__name__}:{deadlines.Backend.__name__}"
 )
@@ -45,3 +49,15 @@ def size_pool(conf: Any, options: dict[str, Any], **_: Any) -> None:
     room = max(conf.redis_max_connections, connections(size))
     conf.redis_max_connections = room
     conf.broker_transport_options = {**conf.broker_transport_options, "max_connections": room}
+
+
+@signals.worker_ready.connect(weak=False)
+def warn_of_eviction(**_: Any) -> None:
+    """Say so, once, where Redis may throw messages away."""
+    try:
+        line = eviction(current(), store())
+    except redis.RedisError as error:
+        logger.debug("Redis does not say whether it evicts keys: %s", error)
+    else:
+        if line:
+            logger.warning(line)

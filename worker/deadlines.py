@@ -4,14 +4,16 @@ At the deadline the caller has its `TimeLimitExceeded` and the message is a dead
 the other pools. The thread goes on to its end and keeps its place until then, which is logged.
 """
 
+import math
 import threading
 from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded
 from celery import signals, states
-from celery.backends.redis import RedisBackend
 from celery.utils.log import get_logger
 from celery.worker import state
+
+from shared.broker import results
 
 logger = get_logger(__name__)
 
@@ -20,8 +22,10 @@ _timers: dict[str, threading.Timer] = {}
 _late: set[str] = set()
 
 
-class Backend(RedisBackend):
-    """Celery's, but for the outcomes of what is past its deadline."""
+class Backend(results.Backend):
+    """Waits for Redis however long, and takes no outcome of what is past its deadline."""
+
+    patience_s = math.inf
 
     def mark_as_done(
         self, task_id: str, result: Any, request: Any = None, *args: Any, **kwargs: Any

@@ -1,9 +1,7 @@
 """How a worker treats the messages that it took, where Celery leaves it to the transport."""
 
-import time
 from typing import Any
 
-import redis
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
@@ -17,7 +15,7 @@ from kombu.exceptions import ContentDisallowed, DecodeError
 
 from shared.app import app
 from shared.broker import cancelled, deadletters, messages, ownership, recovery, renewing
-from shared.broker.connections import store
+from shared.broker.connections import store, until_back
 from shared.calls import encoding, exceptions, running
 from shared.errors import TaskRefused, WorkerLost
 from shared.pools import PoolKind
@@ -27,7 +25,6 @@ from worker.remote import Control
 
 logger = get_logger(__name__)
 
-PAUSE_S = 0.2
 
 # What is no header of whoever sent the message, as Celery's `Context` has it.
 _CELERYS_HEADERS = frozenset(
@@ -273,17 +270,15 @@ def _bury_unfinished(
 
 def _keep(task_id: str, delivery_tag: str, reason: str, worker: str, trace: str = "") -> None:
     """Make a message a dead letter, however long Redis is away."""
-    while True:
-        try:
-            # Celery, or the call itself, has told whoever waits.
-            deadletters.bury(
-                store(), delivery_tag, reason, worker=worker, traceback=trace, tell=False
-            )
-            return
-        except redis.RedisError as error:
-            # It is acknowledged after this, so it must be kept before.
-            logger.warning("the dead letter of %s waits for Redis: %s", task_id, error)
-            time.sleep(PAUSE_S)
+    # It is acknowledged after this, so it must be kept before. Celery, or the call itself, has
+    # told whoever waits.
+    until_back(
+        lambda: deadletters.bury(
+            store(), delivery_tag, reason, worker=worker, traceback=trace, tell=False
+        ),
+        f"the dead letter of {task_id}",
+        refused_too=True,
+    )
 
 
 def _tell(message: dict[str, Any], reason: str) -> None:

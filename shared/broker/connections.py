@@ -1,39 +1,40 @@
 """Our own connection to Redis, beside kombu's: replies, queue lengths, publishing."""
 
+import contextlib
 import hashlib
+import math
 import re
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from hiredis import pack_command
+from kombu.log import get_logger
 from redis import exceptions as redis_exceptions
-from redis._parsers.base import BaseParser
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from shared.errors import BrokerFull, BrokerGone, BrokerRefused, BrokerUnavailable, NotRedis
+from shared.broker.answers import NoRoom, NotNow, Parser
+from shared.errors import (
+    BrokerBusy,
+    BrokerFull,
+    BrokerGone,
+    BrokerRefused,
+    BrokerUnavailable,
+    NotRedis,
+)
 from shared.settings import Settings, current
 
-
-class TakesNoWrites(redis.ConnectionError, redis.ResponseError):
-    """Raised while Redis cannot write its file: its disk is full, or fails."""
-
-
-class TakesNoMore(redis_exceptions.OutOfMemoryError, redis.ConnectionError):
-    """Raised while Redis has no memory left."""
-
-
-# Such a Redis is as good as away, as one that is still loading is for redis-py itself: whoever
-# waits for a connection (kombu, Celery's backend, redis-py, we) waits for this to end, too.
-BaseParser.EXCEPTION_CLASSES.update(MISCONF=TakesNoWrites, OOM=TakesNoMore)
+logger = get_logger(__name__)
 
 REFUSALS = (redis.AuthenticationError, redis_exceptions.NoPermissionError)
+# Redis cannot be reached, does not answer, or answers "not now".
+AWAY = (redis.ConnectionError, redis.TimeoutError)
 
 
 def keepalive(settings: Settings) -> dict[int, int]:
@@ -94,7 +95,8 @@ class Pool(redis.ConnectionPool):
 class Attempts(Retry):
     """redis-py's further attempts, none of which begins late: it nests them, three in each other.
 
-    What is cut is so tried several times, what timed out once more.
+    What is cut is so tried several times, what timed out once more. A refusal stays one; a
+    script that Redis does not know has to be sent with its text.
     """
 
     within_s = 0.0
@@ -105,7 +107,8 @@ class Attempts(Retry):
 
         def note(error: Exception, *count: int) -> None:
             fail(error, *count)
-            if time.monotonic() > until:
+            final = isinstance(error, (*REFUSALS, redis_exceptions.NoScriptError))
+            if final or time.monotonic() > until:
                 raise error
 
         return super().call_with_retry(do, note, *args, **kwargs)
@@ -124,6 +127,7 @@ def connect(settings: Settings, *, answer_within_s: float | None = None) -> redi
         socket_keepalive_options=keepalive(settings),
         health_check_interval=25,
         retry=attempts,
+        parser_class=Parser,
         # Every greenlet of a gevent worker may hold one while it answers.
         max_connections=connections(settings.gevent_concurrency),
     )
@@ -187,9 +191,10 @@ def foreseen(settings: Settings | None = None) -> Iterator[None]:
         address = (settings or current()).redis_address
         advice = "check the user and password of REDIS_URL"
         raise BrokerRefused(address, first_line(error), advice) from error
-    except (redis_exceptions.OutOfMemoryError, TakesNoWrites) as error:
+    except NotNow as error:
         address = (settings or current()).redis_address
-        raise BrokerFull(address, re.split(r"\.? script:", first_line(error))[0]) from error
+        kind = BrokerFull if isinstance(error, NoRoom) else BrokerBusy
+        raise kind(address, re.split(r"\.? script:", first_line(error))[0]) from error
     except (redis.ConnectionError, redis.TimeoutError) as error:
         address = (settings or current()).redis_address
         raise BrokerUnavailable(address, first_line(error)) from error
@@ -204,28 +209,66 @@ def foreseen(settings: Settings | None = None) -> Iterator[None]:
         raise BrokerRefused(address, reason, advice) from error
 
 
-class Absence:
-    """How long Redis has been away, as one thread sees it that waits for it."""
+# The pauses between attempts while Redis is away.
+SHORTEST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 1.0
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._since: float | None = None
+
+class Absence:
+    """How long Redis has been away for one waiter, and that waiter's pauses meanwhile."""
+
+    def __init__(
+        self,
+        waiter: str,
+        *,
+        patience_s: float = math.inf,
+        sleep: Callable[[float], Any] = time.sleep,
+    ) -> None:
+        """`waiter` names in the log what waits. `sleep` may come back early."""
+        self._waiter = waiter
+        self._patience_s = patience_s
+        self._sleep = sleep
+        self.end()
 
     def end(self) -> None:
         """Redis has answered."""
-        self._since = None
+        self._since = math.inf
+        self._pause_s = SHORTEST_PAUSE_S
 
-    def note(self, error: Exception) -> BrokerGone | None:
-        """Note a failure; the error for all who wait, `REDIS_GONE_S` after the first one."""
+    def wait(self, error: Exception) -> None:
+        """Pause after a failure, each time longer; `BrokerGone` when patience is at its end."""
         now = time.monotonic()
-        if self._since is None:
+        if self._since == math.inf:
             self._since = now
-        if now - self._since < self._settings.redis_gone_s:
-            return None
-        reason = error.reason if isinstance(error, BrokerUnavailable) else first_line(error)
-        return BrokerGone(
-            self._settings.redis_address, f"for {now - self._since:.0f} s now: {reason}"
-        )
+            logger.warning("%s waits for Redis: %s", self._waiter, _reason(error))
+        if now - self._since >= self._patience_s:
+            away = f"for {now - self._since:.0f} s now: {_reason(error)}"
+            raise BrokerGone(current().redis_address, away) from error
+        self._sleep(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+
+_Answer = TypeVar("_Answer")
+
+
+def until_back(do: Callable[[], _Answer], waiter: str, *, refused_too: bool = False) -> _Answer:
+    """What `do` gives, tried again for as long as Redis is away.
+
+    Raises what Redis refuses; with `refused_too`, that is tried again as well.
+    """
+    absence = Absence(waiter)
+    while True:
+        try:
+            return do()
+        except redis.RedisError as error:
+            is_away = isinstance(error, AWAY) and not isinstance(error, REFUSALS)
+            if not (is_away or refused_too):
+                raise
+            absence.wait(error)
+
+
+def _reason(error: Exception) -> str:
+    return error.reason if isinstance(error, BrokerUnavailable) else first_line(error)
 
 
 # Redis' own words are long, and name its protocol instead of what to do.
@@ -242,5 +285,22 @@ _PLAINLY = {
 def first_line(error: Exception) -> str:
     """What redis-py says, in one line and plain words."""
     line = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-    line = re.sub(r"^Command # \d+ \(.*\) of pipeline caused error: ", "", line)
     return next((plain for part, plain in _PLAINLY.items() if part in line), line)
+
+
+def eviction(settings: Settings, client: redis.Redis) -> str:
+    """A warning where Redis may throw keys away; nothing where it may not, or does not say."""
+    policy: Any = None
+    for ask_it in (lambda: client.info("memory"), lambda: client.config_get("maxmemory-policy")):
+        # Not every user may ask, and not every server knows both.
+        with contextlib.suppress(redis.ResponseError):
+            found: Any = ask_it()
+            policy = found.get("maxmemory_policy") or found.get("maxmemory-policy")
+        if policy:
+            break
+    if policy in (None, "noeviction"):
+        return ""
+    return (
+        f"Redis at {settings.redis_address} may evict keys (maxmemory-policy {policy}), "
+        "and tasks and results with them; set its maxmemory-policy to noeviction"
+    )

@@ -30,7 +30,7 @@ import redis
 from kombu.log import get_logger
 
 from shared.broker import renewing
-from shared.broker.connections import Lua, ask, connect
+from shared.broker.connections import Absence, Lua, ask, connect
 from shared.broker.keys import BURIED, OWNER_NAMES, OWNERS, RENEWED_AT, TAKEN
 from shared.broker.messages import parse_tag
 from shared.broker.recovery import (
@@ -52,7 +52,6 @@ _END_WITHIN_S = 5.0
 _AT_ONCE = 1_000
 # Acknowledgements wait this long for others: as many finished tasks run again after a kill.
 _GATHER_S = 0.001
-_PAUSE_S = 0.2
 # How many messages a channel may number; Lua counts up to millions of such ranges.
 _RANGE = 10**9
 
@@ -373,21 +372,20 @@ class Owner:
                 logger.exception("returning the messages of a lost worker failed")
 
     def _settle_forever(self) -> None:
+        absence = Absence("the acknowledging thread")
         while not self._stopped.is_set():
             self._news.wait()
             time.sleep(_GATHER_S)
             self._news.clear()
             try:
                 self.flush()
-            except redis.RedisError as error:
-                logger.warning("%d acknowledgements wait: %s", len(self._settled), error)
-            except Exception:
-                # Without this thread nothing is acknowledged any more.
-                logger.exception("%d acknowledgements wait", len(self._settled))
-            else:
-                continue
-            time.sleep(_PAUSE_S)
-            self._news.set()
+                absence.end()
+            except Exception as error:
+                if not isinstance(error, redis.RedisError):
+                    # Without this thread nothing is acknowledged any more.
+                    logger.exception("%d acknowledgements wait", len(self._settled))
+                absence.wait(error)
+                self._news.set()
 
 
 def _renew(

@@ -31,6 +31,8 @@ from kombu.utils.json import dumps
 from redis.exceptions import NoScriptError, RedisError
 
 from shared.broker import deadletters, ownership
+from shared.broker.answers import Parser
+from shared.broker.connections import AWAY
 from shared.broker.events import listeners
 from shared.broker.keys import OWNER_NAMES, TAKEN
 from shared.broker.messages import HISTORY, NotAMessage, largest, parse_tag, read, tag
@@ -471,7 +473,8 @@ class Channel(base.Channel):
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         # The news of changes comes between the answers, which RESP3 allows.
-        return {**super()._connparams(asynchronous), "protocol": 3}
+        parameters = super()._connparams(asynchronous)
+        return {**parameters, "protocol": 3, "parser_class": Parser}
 
     def close(self) -> None:
         """Return what was taken and not begun."""
@@ -494,6 +497,10 @@ class Transport(base.Transport):
     """kombu's Redis transport with our channels; `shared.app.Connection` chooses it."""
 
     Channel = Channel
+    # kombu repeats a publish after these, as often as it is told to. Without the list it gives up
+    # when the connection is there again and Redis still answers "not now".
+    recoverable_connection_errors = (*AWAY, OSError)
+    recoverable_channel_errors = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -22,10 +22,10 @@ from typing import Any
 import redis
 
 from shared.broker import renewing
-from shared.broker.connections import REFUSALS, Absence, ask, connect, foreseen
+from shared.broker.connections import LONGEST_PAUSE_S, REFUSALS, Absence, ask, connect, foreseen
 from shared.broker.keys import REPLIES
 from shared.calls import output
-from shared.errors import BrokerRefused, RepliesLost
+from shared.errors import BrokerGone, BrokerRefused, RepliesLost
 from shared.settings import Settings, current
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,6 @@ _READ_AT_ONCE = 500
 _TRIM_ENTRIES = 500
 _TRIM_BYTES = 1_000_000
 _QUIET_S = 0.5
-_PAUSE_S = 0.2
 
 
 class Inbox:
@@ -94,7 +93,7 @@ class Inbox:
 
     def _read_forever(self) -> None:
         renewed_at = time.monotonic()
-        absence = Absence(self._settings)
+        absence = Absence("the reply stream", patience_s=self._settings.redis_gone_s)
         while not self._closed:
             try:
                 if time.monotonic() - renewed_at >= self._settings.reply_lease_s / 4:
@@ -109,13 +108,14 @@ class Inbox:
                 self._trim(quiet=not answer)
             except REFUSALS as error:
                 self._fail_all(BrokerRefused(self._settings.redis_address, str(error)))
-                time.sleep(_PAUSE_S)
+                time.sleep(LONGEST_PAUSE_S)
             except redis.RedisError as error:
                 if not self._closed:
-                    logger.debug("the reply stream waits for Redis: %s", error)
-                    if (gone := absence.note(error)) is not None:
+                    try:
+                        absence.wait(error)
+                    except BrokerGone as gone:
                         self._fail_all(gone)
-                    time.sleep(_PAUSE_S)
+                        time.sleep(LONGEST_PAUSE_S)
 
     def _read(self, wait_s: float) -> list[Any]:
         """The next entries: each its position, and its fields and values in turn."""

@@ -12,17 +12,15 @@ worker that is killed in between runs the call again, and loses nothing.
 
 import logging
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import redis
-from redis import exceptions as redis_exceptions
 
 from shared.broker import ownership
-from shared.broker.connections import REFUSALS, Lua, store
+from shared.broker.connections import Lua, store, until_back
 from shared.broker.messages import parse_tag
 
 logger = logging.getLogger(__name__)
@@ -31,7 +29,6 @@ Entry = dict[str, str | bytes]
 
 _AT_ONCE = 100
 _AT_ONCE_BYTES = 1_000_000
-_PAUSE_S = 0.2
 
 # ARGV: for each outcome the stream, what its worker has taken, the message's number there, how
 # many entries it has, and for each of them the number of its fields and values, and these. A
@@ -161,7 +158,7 @@ def answer(
     else:
         # A pool's own process, whose parent took it, has nothing else to send.
         answered = Answer(reply_to, delivery_tag, entries)
-        _persist(call_id, lambda: send(store(), [answered]))
+        until_back(lambda: send(store(), [answered]), f"the answer of {call_id}")
 
 
 def tell(reply_to: str, call_id: str, printed: Sequence[tuple[str, str]]) -> None:
@@ -189,21 +186,4 @@ def _add(reply_to: str, entries: list[Entry]) -> None:
             pipe.xadd(reply_to, entry, nomkstream=True)  # type: ignore[arg-type]
         pipe.execute()
 
-    _persist(str(entries[-1]["id"]), add)
-
-
-def _persist(call_id: str, send: Callable[[], None]) -> None:
-    """Try until Redis has it; raises when Redis refuses this process."""
-    while True:
-        try:
-            send()
-            return
-        except (
-            redis.ConnectionError,
-            redis.TimeoutError,
-            redis_exceptions.OutOfMemoryError,
-        ) as error:
-            if isinstance(error, REFUSALS):
-                raise
-            logger.warning("the answer of %s waits for Redis: %s", call_id, error)
-            time.sleep(_PAUSE_S)
+    until_back(add, f"the answer of {entries[-1]['id']!s}")

@@ -11,7 +11,6 @@ It renews two things, and so does `shared.broker.renewing` while the keeper has 
 A process that is killed renews nothing, and what only it used disappears.
 """
 
-import logging
 import os
 import threading
 import time
@@ -21,10 +20,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.broker import renewing
+from shared.broker.connections import Absence
 from shared.handles.scripts import Script
 from shared.settings import current
-
-logger = logging.getLogger(__name__)
 
 # All the keys that a handle may have: its name, and its name with one of these.
 SUFFIXES = (
@@ -33,7 +31,6 @@ SUFFIXES = (
 )
 _SUFFIXES = "local SUFFIXES = {" + ", ".join(f"'{suffix}'" for suffix in SUFFIXES) + "}"
 _AT_ONCE = 200
-_PAUSE_S = 0.5
 
 # arg: names of handles. Follows `refs`, each name once, so that cycles end.
 _RENEW = Script(
@@ -167,6 +164,7 @@ class Keeper:
     def _run(self) -> None:
         handles_at = time.monotonic() + current().handle_lease_s / 4
         holds_at = time.monotonic()
+        absence = Absence("a thread that renews leases")
         while True:
             with self._changed:
                 due = min(handles_at, holds_at) if self._holds else handles_at
@@ -189,10 +187,11 @@ class Keeper:
                 if time.monotonic() >= handles_at:
                     handles_at = time.monotonic() + current().handle_lease_s / 4
                     self._renew_handles()
+                absence.end()
             except Exception as error:
-                # Redis is away: nothing is lost before the lease ends, so try again soon.
-                logger.debug("leases wait for Redis: %s", error)
-                handles_at = holds_at = time.monotonic() + _PAUSE_S
+                # Nothing is lost before the lease ends, so try again soon.
+                absence.wait(error)
+                handles_at = holds_at = time.monotonic()
 
     def _renew_handles(self) -> None:
         names = {name for handle in self.handles() for name in handle._names()}

@@ -21,7 +21,7 @@ from typing import Any
 
 import redis
 
-from shared.broker.connections import Lua, connect, foreseen, store
+from shared.broker.connections import AWAY, SHORTEST_PAUSE_S, Lua, connect, foreseen, store
 from shared.errors import HandleLost
 from shared.settings import Settings, current
 
@@ -145,9 +145,9 @@ def block(command: list[str], deadline: float | None, *, look_again_s: float = L
             raise
         finally:
             pool.release(connection)
-    except (redis.ConnectionError, redis.TimeoutError):
+    except AWAY:
         # The next look goes through `store`, which says so when Redis stays away.
-        time.sleep(min(left, 0.05))
+        time.sleep(min(left, SHORTEST_PAUSE_S))
         return None
 
 

@@ -69,7 +69,6 @@ Function = Callable[..., Any]
 _RUN, _CLOSE, _TERMINATE = "RUN", "CLOSE", "TERMINATE"
 # Chunks pushed in one round trip, at most; a larger batch would delay the first of them.
 _BATCH = 200
-_PAUSE_S = 0.2
 
 
 class Pool:
@@ -440,7 +439,9 @@ class Pool:
 
     def _push_patiently(self, mark: str, messages: dict[str, bytes]) -> None:
         """Put the messages on the queue; while Redis is away, try again."""
-        absence = Absence(current())
+        absence = Absence(
+            "a pool's call", patience_s=current().redis_gone_s, sleep=self._wait_for_change
+        )
         # As long as somebody waits for them.
         while any(call_id in self._out for call_id in messages):
             try:
@@ -449,10 +450,11 @@ class Pool:
             except BrokerRefused:
                 raise
             except BrokerUnavailable as error:
-                if (gone := absence.note(error)) is not None:
-                    raise gone from error
-            with self._changed:
-                self._changed.wait(_PAUSE_S)
+                absence.wait(error)
+
+    def _wait_for_change(self, at_most_s: float) -> None:
+        with self._changed:
+            self._changed.wait(at_most_s)
 
     def withdraw(self, call_id: str, message: bytes) -> bool:
         """Take back a call that no worker has taken yet; whether that was so."""

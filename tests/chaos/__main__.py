@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos import faults
+from tests.chaos import answers, faults
 
 POOLS = ("prefork", "threads", "gevent")
 COLUMNS = (
@@ -23,8 +23,21 @@ COLUMNS = (
 )
 
 
-def scenarios(kills, pools, plain):
+def scenarios(kills, pools, plain, failovers):
     """What is done, in order: a name to show, and a function that does it."""
+    if failovers:
+        words = ["READONLY", "MASTERDOWN"] * (failovers // 2) + ["READONLY"] * (failovers % 2)
+        others = [word for word in answers.ALL if word not in words]
+        for pool in pools:
+            yield (
+                f"{failovers} failovers, {pool}",
+                lambda p=pool: faults.say_not_now([p], words, 15.0),
+            )
+            yield (
+                f"{', '.join(others)}, {pool}",
+                lambda p=pool: faults.say_not_now([p], others, 5.0),
+            )
+        return
     for pool in pools:
         yield f"{kills} kills, {pool}", lambda p=pool: faults.kill_workers(p, kills)
         if plain:
@@ -57,6 +70,12 @@ def _named(report):
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="kills of each pool's worker")
+    parser.add_argument(
+        "--failovers",
+        type=int,
+        default=0,
+        help="have Redis fail over so often instead, 15 s each, then be busy, full, loading …",
+    )
     parser.add_argument("--pools", default=",".join(POOLS), help="comma-separated")
     parser.add_argument("--no-plain", action="store_true", help="leave plain Celery out")
     arguments = parser.parse_args()
@@ -68,7 +87,7 @@ def main():
     console = Console(stderr=True)
     table = Table(*COLUMNS)
     failed = 0
-    for name, run in scenarios(arguments.kills, pools, not arguments.no_plain):
+    for name, run in scenarios(arguments.kills, pools, not arguments.no_plain, arguments.failovers):
         console.print(f"… {name}")
         report = run()
         # The plain one is shown for comparison.

@@ -26,18 +26,28 @@ class Bench:
     """One Redis and its workers; everything ends with it."""
 
     def __init__(
-        self, *, plain=False, persistent=False, network=False, lease_s=5.0, seed=1, **variables
+        self,
+        *,
+        plain=False,
+        persistent=False,
+        network=False,
+        config="",
+        lease_s=5.0,
+        seed=1,
+        **variables,
     ):
-        """`variables`: more of the workers' environment."""
+        """`config`: more of Redis' own; `variables`: more of the workers' environment."""
         self.plain, self.lease_s, self.variables = plain, leased(lease_s), variables
         self.random = random.Random(seed)
         self.mark = uuid.uuid4().hex
-        self.server = RedisServer(persistent=persistent)
+        self.server = RedisServer(persistent=persistent, config=config)
         self.folder, self.port = self.server.folder, self.server.port
         self.url = f"redis://127.0.0.1:{self.port}"
         self.network = Network(self.port) if network else None
         self.client = self.server.client
-        self.notes = redis.Redis.from_url(f"{self.url}/1")
+        # A server of its own where the broker's takes no notes.
+        self.notebook = RedisServer() if config else None
+        self.notes = self.notebook.client if config else redis.Redis.from_url(f"{self.url}/1")
         self.start_redis, self.kill_redis = self.server.start, self.server.kill
         self.workers = []
         self.environment = {}  # of workers, beside what every one has
@@ -51,16 +61,23 @@ class Bench:
             self.kill(worker)
         if self.network:
             self.network.close()
+        if self.notebook:
+            self.notebook.close()
         self.server.close()
 
-    def worker(self, pool, concurrency=4):
+    @property
+    def notes_url(self):
+        return self.notebook.url if self.notebook else f"{self.url}/1"
+
+    def worker(self, pool, concurrency=4, queues=QUEUE):
         """Start a worker."""
         log = self.folder / f"{pool}-{len(list(self.folder.iterdir()))}.log"
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "REDIS_URL": f"redis://127.0.0.1:{self.network.port if self.network else self.port}/0",
-            "CHAOS_NOTES": f"{self.url}/1",
+            "CHAOS_NOTES": self.notes_url,
+            "TASK_MODULES": "tests",
             "CHAOS_PLAIN": "1" if self.plain else "0",
             "WORKER_LEASE_S": str(self.lease_s),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -72,7 +89,7 @@ class Bench:
             process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "celery", "-A", "tests.chaos.work", "worker"),
-                    *("--pool", pool, "--concurrency", str(concurrency), "--queues", QUEUE),
+                    *("--pool", pool, "--concurrency", str(concurrency), "--queues", queues),
                     *("--without-mingle", "--without-gossip", "--loglevel", "INFO"),
                     *("--hostname", f"{pool}@%h"),
                 ],
@@ -115,6 +132,23 @@ class Bench:
             env={**os.environ, "PYTHONPATH": str(ROOT), "REDIS_URL": f"{self.url}/0"},
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start_caller(self, kind, first):
+        """Start a client that calls, and sends tasks, and waits for all, until its input ends."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.caller", kind, str(first)],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "REDIS_URL": f"{self.url}/0",
+                "CHAOS_NOTES": self.notes_url,
+                "TASK_MODULES": "tests",
+            },
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )

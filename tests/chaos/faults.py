@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from tests.chaos import answers
 from tests.chaos.bench import QUEUE, Bench, stop
-from tests.support import wait_until
+from tests.support import patient, wait_until
 
 CONCURRENCY = 4
 
@@ -202,3 +203,39 @@ def kill_producers(pool, times, *, seed=8):
         sender = bench.start_sender(heard, last)
         sender.communicate(timeout=60)
         return _report(bench, "producer killed", pool, times, _drain(bench, 90))
+
+
+def say_not_now(pools, words, seconds, *, seed=9):
+    """Have Redis answer each of these for a while, under load of calls, tasks and chords.
+
+    Its report fails if a worker ends, or a value does not come.
+    """
+    with Bench(seed=seed, config=answers.CONFIG, lease_s=10.0) as bench:
+        workers = [bench.worker(pool, CONCURRENCY, queues=f"{QUEUE},{pool}") for pool in pools]
+        callers = [bench.start_caller(pool, 1_000_000 * index) for index, pool in enumerate(pools)]
+        first_rounds = [int(caller.stdout.readline()) for caller in callers]
+        for word in words:
+            answers.endure(bench.client, word, seconds)
+            ran = bench.notes.hlen("ran")
+            wait_until(lambda n=ran: bench.notes.hlen("ran") > n + 50, 60, f"work after {word}")
+            ended = [worker.log for worker in workers if worker.poll() is not None]
+            assert not ended, f"{word} ended {ended}"
+        began = time.monotonic()
+        sent = 0
+        for caller, first in zip(callers, first_rounds, strict=True):
+            rest, _ = caller.communicate(timeout=patient(240))
+            assert caller.returncode == 0, rest
+            sent += int((rest.split() or [first])[-1])
+        wait_until(lambda: not bench.taken(), 20, "the last acknowledgement")
+        ran = [int(times) for times in bench.notes.hvals("ran")]
+        return Report(
+            fault="not now: " + ", ".join(dict.fromkeys(words)),
+            pool=", ".join(pools),
+            times=0,  # no worker is lost, so nothing may run twice
+            tasks=sent,
+            lost=sent - len(ran),
+            twice=sum(times - 1 for times in ran),
+            again=0,
+            dead=len(bench.letters()),
+            recovery_s=time.monotonic() - began,
+        )

@@ -112,6 +112,25 @@ def hold_the_gil(seconds, how):
     re.match("(a+)+$", "a" * letters + "b")
 
 
+@app.task(name="mark")
+def mark(number, seconds=0.02):
+    """Note that this number was run, and return it."""
+    time.sleep(seconds)
+    notes().hincrby("ran", number, 1)
+    return number
+
+
+@app.task(name="total")
+def total(numbers):
+    """How many there are."""
+    return len(numbers)
+
+
+def call(number):
+    """`mark`, as a call of the library."""
+    return mark(number)
+
+
 @app.task(
     name="flaky",
     bind=True,

@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from tests.chaos import faults, hostile
+from tests.chaos import answers, faults, hostile
 from tests.chaos.bench import QUEUE, Bench, stop
 from tests.support import patient, wait_until
 
@@ -47,6 +47,14 @@ def test_a_lost_broker_loses_nothing(fault, pool):
 
     assert report.lost == 0
     assert report.again == 0
+    assert report.dead == 0
+
+
+def test_an_answer_that_means_not_now_loses_nothing_and_ends_no_worker():
+    report = faults.say_not_now(POOLS, answers.ALL, 1.0)
+
+    assert report.lost == 0
+    assert report.twice == 0
     assert report.dead == 0
 
 

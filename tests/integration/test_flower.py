@@ -343,3 +343,19 @@ def test_flower_is_refused_nothing_that_it_needs(service):
     assert status == 200
     assert "gevent" in page
     assert "NoPermission" not in service.log("flower")
+
+
+def test_flower_sees_each_queues_length_and_each_page_as_its_own_user(service):
+    def queues():
+        service.fetch("/api/workers?refresh=1")
+        status, text = service.fetch("/api/queues/length")
+        assert status == 200
+        return {queue["name"] for queue in json.loads(text)["active_queues"]}
+
+    wait_until(lambda: queues() == set(LISTS), what="an answer of each worker")
+    paths = ["/", "/workers", "/tasks", "/broker", *(f"/worker/{name}@here" for name in LISTS)]
+    pages = {path: service.fetch(path) for path in paths}
+
+    assert {path: page[0] for path, page in pages.items()} == dict.fromkeys(pages, 200)
+    assert all(f"<td>{name}</td>" in pages["/broker"][1] for name in LISTS)
+    assert "No queue data" not in pages["/broker"][1]

@@ -10,7 +10,9 @@ import msgpack
 import pytest
 import redis
 from celery import signals
+from celery.app.backends import by_url
 from kombu import Connection
+from kombu.exceptions import OperationalError
 
 import shared.broker.connections
 from shared import publishing
@@ -168,19 +170,21 @@ class Lists:
     """Stands in for Redis."""
 
     def __init__(self, error=None):
-        self.pushed, self.error = [], error
+        self.pushed, self.error, self.asked = [], error, 0
 
     def ask(self, client, command, *pushed):
+        self.asked += 1
         if self.error:
             raise self.error
-        assert command == "LPUSH"
-        self.pushed.append(pushed)
+        assert command == "EVALSHA"
+        _, _, queue, _, _, message, _ = pushed
+        self.pushed.append((queue, message))
 
 
 @pytest.fixture
 def lists(monkeypatch):
     lists = Lists()
-    monkeypatch.setattr(publishing, "ask", lists.ask)
+    monkeypatch.setattr(shared.broker.connections, "ask", lists.ask)
     return lists
 
 
@@ -259,13 +263,43 @@ def test_signals_eager_mode_and_tasks_that_send_go_celerys_way(lists, long_way, 
     assert not lists.pushed
 
 
-def test_celery_sends_what_redis_did_not_take_under_the_same_id(lists, long_way):
+@pytest.mark.parametrize("policy", [{"max_retries": 0}, {"max_retries": 2, "interval_start": 0}])
+def test_what_redis_did_not_take_is_pushed_as_often_as_celery_has_it(
+    lists, long_way, monkeypatch, policy
+):
     lists.error = redis.ConnectionError("gone")
+    monkeypatch.setitem(app.conf.changes, "task_publish_retry_policy", policy)
 
-    tasks.sleep.apply_async((0,), task_id="an id")
+    with pytest.raises(OperationalError, match="gone"):
+        tasks.sleep.apply_async((0,), task_id="an id")
 
-    (((_, args, _, task_id, *_), _),) = long_way
-    assert (args, task_id) == ((0,), "an id")
+    assert lists.asked == 1 + policy["max_retries"]
+    assert not long_way
+
+
+def test_a_soft_limit_above_the_hard_one_is_refused_as_celery_does(lists, monkeypatch):
+    monkeypatch.setattr(tasks.sleep, "soft_time_limit", 3)
+    monkeypatch.setattr(tasks.sleep, "time_limit", 2)
+    tasks.sleep.__dict__.pop("_templates", None)
+
+    with pytest.raises(ValueError, match="soft_time_limit must be less than or equal"):
+        tasks.sleep.delay(0)
+
+    assert not lists.pushed
+
+
+@pytest.mark.parametrize("backend", ["rpc://", "redis://localhost", "disabled://"])
+def test_a_result_backend_that_must_know_of_each_call_is_told(
+    lists, long_way, monkeypatch, backend
+):
+    made, _ = by_url(backend, app.loader)
+    monkeypatch.setattr(tasks.sleep.__class__, "backend", made(app=app, url=backend))
+    tasks.sleep.__dict__.pop("_templates", None)
+
+    tasks.sleep.delay(0)
+
+    assert bool(long_way) == (backend == "rpc://")
+    assert bool(lists.pushed) == (backend != "rpc://")
 
 
 def test_wrong_arguments_are_refused_as_celery_does(lists):

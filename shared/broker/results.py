@@ -1,0 +1,174 @@
+"""Celery's results in Redis, for as long as Redis may be away.
+
+Celery repeats some of its commands when Redis is away (to store a result) and not others (to
+count a chord's parts, to join a group). Here the connection itself waits and repeats, so every
+command does. A worker waits for ever; a client as long as `REDIS_GONE_S`, or as it has time.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import redis
+from celery.backends import redis as base
+from celery.exceptions import TimeoutError as TimedOut
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+
+from shared.broker.answers import Parser
+from shared.broker.connections import AWAY, REFUSALS, Absence, Lua
+from shared.errors import BrokerGone
+from shared.settings import current
+
+WAITER = "a task's result"
+
+
+class _Until(threading.local):
+    """When the time is over for which this thread may wait for a result."""
+
+    time: float = math.inf
+
+
+_until = _Until()
+
+
+class Patience(Retry):
+    """Repeats a command until Redis is back; `BrokerGone` when patience is at its end."""
+
+    def __init__(self, patience_s: float) -> None:
+        super().__init__(NoBackoff(), 0)
+        self._patience_s = patience_s
+
+    def call_with_retry(
+        self,
+        do: Callable[[], Any],
+        fail: Callable[..., Any],
+        is_retryable: Any = None,
+        with_failure_count: bool = False,
+    ) -> Any:
+        """What `do` gives; `fail` is told of each failure."""
+        absence = Absence(WAITER, patience_s=self.left_s())
+        failures = 0
+        while True:
+            try:
+                return do()
+            except (*REFUSALS, NoScriptError):
+                raise
+            except AWAY as error:
+                if is_retryable and not is_retryable(error):
+                    raise
+                failures += 1
+                fail(*((error, failures) if with_failure_count else (error,)))
+                absence.wait(error)
+
+    def left_s(self) -> float:
+        """How long this thread may still wait."""
+        return min(self._patience_s, _until.time - time.monotonic())
+
+
+class Pool(redis.ConnectionPool):
+    """Waits for Redis, too, where a new connection is lost before it is used."""
+
+    def get_connection(self, *args: Any, **options: Any) -> Any:
+        """A connection that Redis has accepted."""
+        patience: Patience = self.connection_kwargs["retry"]
+        get = super().get_connection
+        return patience.call_with_retry(lambda: get(*args, **options), lambda _: None)
+
+
+class Client(redis.Redis):
+    """Waits for Redis, but for its subscriptions."""
+
+    impatient: redis.ConnectionPool
+
+    def pubsub(self, **options: Any) -> Any:
+        """Subscriptions that fail at once: Celery then looks for what they have missed."""
+        return redis.Redis(connection_pool=self.impatient).pubsub(**options)
+
+
+class Backend(base.RedisBackend):
+    """Celery's, over connections that wait."""
+
+    @property
+    def patience_s(self) -> float:
+        """How long a command may wait for Redis."""
+        return current().redis_gone_s
+
+    def _create_client(self, **parameters: Any) -> Client:
+        parameters["parser_class"] = Parser
+        client = Client(connection_pool=Pool(**parameters, retry=Patience(self.patience_s)))
+        client.impatient = self._get_pool(**parameters)
+        return client
+
+    def ensure(self, do: Callable[..., Any], args: Any, **policy: Any) -> Any:
+        """What `do` gives; repeated for what goes over a connection that does not wait."""
+        return Patience(self.patience_s).call_with_retry(lambda: do(*args), lambda _: None)
+
+    def exception_safe_to_retry(self, exc: Exception) -> bool:
+        """Never: the connection has repeated the command already."""
+        return False
+
+    def wait_for_pending(self, result: Any, *args: Any, **options: Any) -> Any:
+        """Celery's, in time also while Redis is away."""
+        with _before(_deadline(options.get("timeout"))):
+            return super().wait_for_pending(result, *args, **options)
+
+    def iter_native(self, result: Any, no_ack: bool = True, **options: Any) -> Iterator[Any]:
+        """Celery's, in time also while Redis is away."""
+        found = super().iter_native(result, no_ack=no_ack, **options)
+        deadline = _deadline(options.get("timeout"))
+        while True:
+            with _before(deadline):
+                try:
+                    pair = next(found)
+                except StopIteration:
+                    return
+            yield pair
+
+    @cached_property
+    def _chord_part_return_script(self) -> Any:
+        count = _script(base.CHORD_PART_RETURN_LUA)
+
+        def count_and_claim(keys: list[str], args: list[Any], client: Client) -> Any:
+            ready, difference, size, claimed = count(keys, args, client)
+            if size and not claimed and client.get(keys[5]) == str(args[7]).encode():
+                claimed = 1  # the answer that said so was lost, and the script ran again
+            return ready, difference, size, claimed
+
+        return count_and_claim
+
+    @cached_property
+    def _chord_cleanup_script(self) -> Any:
+        return _script(base.CHORD_CLEANUP_LUA)
+
+    @cached_property
+    def _chord_claim_extend_script(self) -> Any:
+        return _script(base.CHORD_CLAIM_EXTEND_LUA)
+
+
+def _script(text: str) -> Callable[..., Any]:
+    lua = Lua(text)
+    return lambda keys, args, client: lua.call(client, len(keys), *keys, *args)
+
+
+def _deadline(timeout_s: float | None) -> float:
+    return math.inf if timeout_s is None else time.monotonic() + timeout_s
+
+
+@contextmanager
+def _before(deadline: float) -> Iterator[None]:
+    """Have this thread wait for Redis until a deadline at most; then Celery's `TimeoutError`."""
+    around, _until.time = _until.time, min(_until.time, deadline)
+    try:
+        yield
+    except BrokerGone as error:
+        if time.monotonic() < deadline:
+            raise
+        raise TimedOut("The operation timed out.") from error
+    finally:
+        _until.time = around
