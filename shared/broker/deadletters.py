@@ -18,7 +18,7 @@ import redis
 from kombu.log import get_logger
 
 from shared.broker.connections import foreseen, store
-from shared.broker.keys import DEAD, DEAD_LETTERS, DEAD_QUEUES, RESULT
+from shared.broker.keys import DEAD, DEAD_LETTERS, DEAD_QUEUES, RESULT, is_queue
 from shared.broker.messages import HISTORY, parse, parse_tag, parts
 from shared.errors import DaySixError
 
@@ -79,7 +79,7 @@ class NotWhole(DaySixError):
 
     def __init__(self, letter_id: str) -> None:
         super().__init__(
-            f"the dead letter {letter_id!r} holds no message that could be put back; "
+            f"the dead letter {letter_id!r} holds no message of a queue, to put back there; "
             "it can only be dropped"
         )
 
@@ -202,7 +202,7 @@ def retry(letter_id: str) -> str:
         text, list_name = (base64.b64decode(letter[part]) for part in ("message", "list"))
     except ValueError:
         text = list_name = b""
-    if not text or not list_name:
+    if not text or not is_queue(list_name):
         raise NotWhole(letter_id)
     message = parse(text)
     if message is not None:

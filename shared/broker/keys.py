@@ -3,6 +3,8 @@
 kombu's own keys (the queues' lists, ``unacked`` …) and Celery's results keep their names.
 """
 
+import re
+
 # Ownership. Sorted set: owner → when its lease ends, by Redis' clock.
 OWNERS = "owners"
 # Set: the same owners. A renewal does not change this set, so Redis tells no client of it.
@@ -36,3 +38,19 @@ PUSHED = "pushed:"
 ACCEPTED = "accepted:"
 # Stream for each client process: the outcomes of its calls.
 REPLIES = "replies:"
+
+# What is no queue: kombu's and Celery's own keys, ours, and a handle's, which is named by its kind
+# and 32 digits.
+_NO_QUEUE = re.compile(
+    r"_kombu\.|unacked|celeryev|.*\.pidbox$|[a-z_]+:[0-9a-f]{32}"
+    rf"|{RESULT}|{TAKEN}|{TASKS}|{PUSHED}|{ACCEPTED}|{REPLIES}"
+    rf"|({OWNERS}|{OWNER_NAMES}|{RENEWED_AT}|{BURIED}|{COUNTS}|{WORKERS}|{WITHDRAWN})$"
+    rf"|({DEAD}|{DEAD_LETTERS}|{DEAD_QUEUES})$",
+    re.DOTALL,
+)
+
+
+def is_queue(name: bytes) -> bool:
+    """Whether a list of that name can be a queue; kombu adds a step of priority to the name."""
+    queue = name.partition(b"\x06\x16")[0].decode(errors="replace")
+    return bool(queue) and not _NO_QUEUE.match(queue)
