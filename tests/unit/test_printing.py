@@ -60,6 +60,7 @@ def test_ctrl_c_is_one_line_also_while_the_command_is_loaded(capsys, monkeypatch
 )
 def test_status_counts_dead_letters_in_words(capsys, monkeypatch, letters, said):
     monkeypatch.setattr(status, "read", list)
+    monkeypatch.setattr(status, "warn", lambda: None)
     monkeypatch.setattr(deadletters, "count", lambda: letters)
 
     __main__.status()
