@@ -9,6 +9,7 @@ from typing import Any
 
 from shared.handles.base import Handle, reopen
 from shared.handles.scripts import Script
+from shared.multiprocessing import live
 
 typecode_to_type: dict[str, Any] = {
     "c": ctypes.c_char,
@@ -55,7 +56,7 @@ class Memory(Handle):
 
     def _open(self, name: str | None = None, *parameters: Any) -> None:
         (what,) = parameters
-        self._type = _SIMPLE[what] if isinstance(what, str) else what
+        self._type = _ctypes_class(what)
         super()._open(name)
 
     def _parameters(self) -> list[Any]:
@@ -65,8 +66,13 @@ class Memory(Handle):
         """A local copy, a real ctypes object."""
         size = ctypes.sizeof(self._type)
         # An empty array has no bytes, and so no key either.
-        data = _READ(self._name, 0, size - 1) if size else b""
-        return self._type.from_buffer_copy(data)
+        return self._type.from_buffer_copy(self._read(0, size))
+
+    def _read(self, offset: int, size: int) -> bytes:
+        return bytes(_READ(self._name, offset, offset + size - 1)) if size else b""
+
+    def _write(self, offset: int, data: bytes) -> None:
+        _WRITE(self._name, offset, data)
 
     def _store(self, copy: Any, *ranges: tuple[int, int]) -> None:
         """Write some bytes of a local copy: (offset, size) …"""
@@ -111,21 +117,15 @@ class SharedStructure(Memory):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             return object.__getattribute__(self, name)
-        return getattr(self._load(), name)
+        return getattr(live.view(self, 0, self._type), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_"):
             object.__setattr__(self, name, value)
             return
-        field = getattr(self._type, name, None)
-        if field is None:
+        if getattr(self._type, name, None) is None:
             raise AttributeError(f"{self._type.__name__!r} has no field {name!r}")
-        copy = self._load()
-        setattr(copy, name, value)
-        if field.size < 1 << 16:
-            self._store(copy, (field.offset, field.size))
-        else:  # a bit field: ctypes puts its width into the upper half
-            self._store(copy, (0, ctypes.sizeof(copy)))
+        setattr(live.view(self, 0, self._type), name, value)
 
 
 class SharedArray(Memory):
@@ -135,7 +135,7 @@ class SharedArray(Memory):
 
     def _open(self, name: str | None = None, *parameters: Any) -> None:
         item, length = parameters
-        self._item = _SIMPLE[item] if isinstance(item, str) else item
+        self._item = _ctypes_class(item)
         super()._open(name, self._item * length)
 
     def _parameters(self) -> list[Any]:
@@ -145,21 +145,22 @@ class SharedArray(Memory):
         return int(self._type._length_)
 
     def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return self._load()[index]
-        offset, size = self._where(index)
-        return (self._item * 1).from_buffer_copy(_READ(self._name, offset, offset + size - 1))[0]
+        if not isinstance(index, slice):
+            return live.get(self, self._where(index)[0], self._item)
+        if live.is_composite(self._item):
+            return [self[place] for place in range(len(self))[index]]
+        return self._load()[index]
 
     def __setitem__(self, index: int | slice, value: Any) -> None:
         size = ctypes.sizeof(self._item)
         copy = self._type()
         if not isinstance(index, slice):
             offset, _ = self._where(index)
-            copy[index] = value
+            copy[index] = live.settle(value)
             self._store(copy, (offset, size))
             return
         places = range(len(self))[index]
-        copy[index] = value  # ctypes checks types and length
+        copy[index] = live.settle(value)  # ctypes checks types and length
         if places.step == 1 and places:
             self._store(copy, (places[0] * size, len(places) * size))
         elif places:
@@ -218,9 +219,20 @@ def share(local: Any) -> Any:
 
 
 def _portable(kind: Any) -> Any:
-    """A simple type by its code; a class of somebody's module travels by its name."""
+    """A simple type by its code, an array by its items; a class of a module by its name."""
     code = getattr(kind, "_type_", None)
+    if issubclass(kind, ctypes.Array):
+        return [_portable(code), kind._length_]
     return code if isinstance(code, str) else kind
+
+
+def _ctypes_class(what: Any) -> Any:
+    if isinstance(what, str):
+        return _SIMPLE[what]
+    if isinstance(what, list):
+        item, length = what
+        return _ctypes_class(item) * length
+    return what
 
 
 def _refuse_pointers(kind: Any) -> None:

@@ -2,7 +2,8 @@
 
 The bytes that the C object would have lie in Redis, as the ctypes type makes them here: what is
 too large wraps as it does in ctypes, what does not fit raises ctypes' own error. Every access
-reads or writes just its bytes; ``with value.get_lock(): value.value += 1`` is exact.
+reads or writes just its bytes; ``with value.get_lock(): value.value += 1`` is exact. Structures and
+arrays that lie inside are live: `shared.multiprocessing.live`.
 
 Differences from the standard library: what `RawValue` and `RawArray` return behaves like the
 ctypes object and is none, so it cannot be passed to a C function; types that hold a pointer

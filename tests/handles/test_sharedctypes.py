@@ -32,6 +32,27 @@ class Point(ctypes.Structure):
     _fields_ = [("x", ctypes.c_int), ("y", ctypes.c_double), ("flag", ctypes.c_int, 3)]
 
 
+class Line(ctypes.Structure):
+    _fields_ = [("start", Point), ("end", Point), ("name", ctypes.c_char * 4)]
+
+    def move(self, by):
+        self.start.x += by
+        self.end.x += by
+
+
+class Grid(ctypes.Structure):
+    _fields_ = [("rows", ctypes.c_int * 3 * 2), ("lines", Line * 2)]
+
+
+class Halves(ctypes.Union):
+    _fields_ = [("whole", ctypes.c_uint16), ("parts", ctypes.c_uint8 * 2)]
+
+
+class Named(ctypes.Structure):
+    _anonymous_ = ("halves",)
+    _fields_ = [("before", ctypes.c_int), ("halves", Halves), ("after", ctypes.c_int)]
+
+
 INTEGERS = [code for code in typecode_to_type if code not in "cufd"]
 
 
@@ -205,3 +226,91 @@ def test_a_value_that_is_gone_says_so(redis_only):
 
     with pytest.raises(HandleLost):
         value.value  # noqa: B018 - reading it is the test
+
+
+# What lies inside is changed in place, as in memory.
+
+
+def square(points):
+    for point in points:
+        point.x **= 2
+        point.y **= 2
+
+
+def hold(points):
+    first, again = points[0], points[0]
+    first.x = 5
+    again.x += 1
+    again.flag, first.flag = 1, 3
+
+
+def assign(points):
+    points[0] = Point(7, 8)
+    points[-1].y = points[0].y + 1
+    points[1:3] = [Point(1, 1), Point(2, 2)]
+    for point in points[1:]:
+        point.x += 10
+
+
+def inside(grid):
+    grid.rows[1][2] = 9
+    grid.rows[0][0:2] = [4, 5]
+    grid.rows[1][-1] += 1
+    grid.rows[0] = grid.rows[1]
+    grid.lines[1].end.x = 3
+    grid.lines[1].end.y += 0.5
+    grid.lines[0].name = b"ab"
+    grid.lines[0].start = Point(1, 2, 3)
+    for line in grid.lines:
+        line.move(2)
+
+
+def halve(value):
+    value.whole = 0x1234
+    value.parts[0] ^= 0xFF
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        (Point * 4, square),
+        (Point * 4, hold),
+        (Point * 4, assign),
+        (Grid, inside),
+        (Line, lambda line: line.move(3)),
+        (Halves, halve),
+        (Named, halve),
+        (ctypes.c_int * 3 * 2, lambda rows: rows[1].__setitem__(2, 9)),
+        (ctypes.c_int * 3 * 2, lambda rows: [row.__setitem__(0, 7) for row in rows]),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_change_inside_a_shared_object_is_a_change_of_it(kind, change, locked):
+    model = kind()
+    ctypes.memmove(ctypes.addressof(model), bytes(range(1, 200)), ctypes.sizeof(kind))
+    if issubclass(kind, ctypes.Array):
+        ours = RawArray(kind._type_, list(model))
+    else:
+        ours = RawValue(kind)
+        ours._write(0, bytes(model))
+    twin = codec.loads(codec.dumps(ours))
+
+    change(synchronized(ours) if locked else ours)
+    change(model)
+
+    assert bytes(twin._load()) == bytes(model)
+
+
+def test_an_item_is_of_its_class_and_shows_what_others_wrote():
+    points = Array(Point, 2)
+    first = points[0]
+
+    points[0].x = 4
+
+    assert isinstance(first, Point)
+    assert first.x == 4
+    with pytest.raises(TypeError):
+        first.x = "no number"
+    with pytest.raises(IndexError):
+        points[2]
