@@ -16,7 +16,7 @@ RUN useradd --uid 10001 --user-group --home-dir /tmp --no-create-home --shell /u
 # A fresh volume takes owner and mode from the directory that it is first mounted over.
  && install --directory --owner 10001 --group 10001 --mode 0700 \
     /run/passwords/redis /run/passwords/worker /run/passwords/producer \
-    /run/passwords/flower-redis /run/passwords/flower /var/lib/redis /var/lib/flower
+    /run/passwords/flower-redis /run/passwords/beat /run/passwords/flower /var/lib/redis /var/lib/flower
 COPY --from=build /venv /venv
 COPY shared /app/shared
 COPY worker /app/worker

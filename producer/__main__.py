@@ -3,13 +3,12 @@
 import re
 import sys
 from dataclasses import asdict
-from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from producer import deadletters, watching
+from producer import deadletters, scheduling, watching
+from producer.arguments import TaskCommand
 from producer.laboratory import commands as laboratory
 from producer.printing import (
     CannotWrite,
@@ -36,6 +35,7 @@ app = typer.Typer(
 )
 
 app.add_typer(deadletters.app, name="dead")
+app.add_typer(scheduling.app, name="schedule")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -185,22 +185,8 @@ def tasks(json: Json = False) -> None:
     console().print(Sheet(("task", "pool", "what it does"), rows, show_lines=True))
 
 
-class _Send(TyperCommand):
-    """Keeps apart what stands after ``--``: these words are arguments, whatever they look like."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        end = args.index("--") if "--" in args else len(args)
-        for before, word in pairwise(args[:end]):
-            if re.match(r"-[\d.]", word) and not before.startswith("--"):
-                from producer.arguments import WrongUsage
-
-                raise WrongUsage(f"No such option: {word[:2]}; arguments go after --")
-        ctx.meta["literal"] = args[end + 1 :]
-        return super().parse_args(ctx, args[:end])
-
-
 @app.command(
-    cls=_Send,
+    cls=TaskCommand,
     context_settings={"ignore_unknown_options": True},
     epilog="""Examples:
 
@@ -273,7 +259,7 @@ def send(
         args or [],
         kwargs,
         literal=context.meta["literal"],
-        options=[name for param in context.command.params for name in param.opts],
+        options=arguments.options(context),
     )
     order = sending.Order(
         contract=contract,
@@ -468,6 +454,9 @@ def stack(
     scripts: Annotated[
         str | None, typer.Option(metavar="DIR", help="A folder whose scripts the workers may run.")
     ] = None,
+    beat: Annotated[
+        bool, typer.Option("--beat", help="Start a scheduler too: see producer schedule.")
+    ] = False,
     stay_on_tty: Annotated[
         bool, typer.Option("--stay-on-tty", help="On a terminal, stay after COMMAND until Ctrl-C.")
     ] = False,
@@ -481,6 +470,7 @@ def stack(
             command or [],
             flower_port=flower_port,
             scripts=scripts,
+            beat=beat,
             stay=stay_on_tty and sys.stdout.isatty(),
         )
     )

@@ -6,9 +6,11 @@ import math
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from typer.core import TyperCommand
 
 from shared.errors import DaySixError
 from shared.tasks.contracts import Contract
@@ -25,6 +27,23 @@ class _Typed(str):
     """What was typed on the command line, as against a value of JSON."""
 
     __slots__ = ()
+
+
+class TaskCommand(TyperCommand):
+    """A command whose words may be a task's: what stands after ``--`` is kept apart."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        for before, word in pairwise(args[:end]):
+            if re.match(r"-[\d.]", word) and not before.startswith("--"):
+                raise WrongUsage(f"No such option: {word[:2]}; arguments go after --")
+        ctx.meta["literal"] = args[end + 1 :]
+        return super().parse_args(ctx, args[:end])
+
+
+def options(context: Any) -> list[str]:
+    """The options that a command has itself."""
+    return [name for parameter in context.command.params for name in parameter.opts]
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -69,6 +69,7 @@ class Stack:
     """The running stack; a context manager that starts and stops it."""
 
     with_flower: bool = True
+    with_beat: bool = False
     flower_port: int | None = None
     scripts: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
@@ -172,6 +173,8 @@ class Stack:
         )
         for kind in PoolKind:
             self._start_worker(kind)
+        if self.with_beat:
+            self._start_beat()
         if self.with_flower:
             # Its address is loopback's, which every user of this machine reaches.
             self.flower_password = secrets.token_urlsafe(9)
@@ -240,6 +243,18 @@ class Stack:
             HEALTH_FILE=str(alive),
         )
 
+    def _start_beat(self) -> None:
+        alive = self.folder / "beat.alive"
+        self._launch(
+            "beat",
+            [
+                *(sys.executable, "-m", "celery", "-A", "worker", "beat"),
+                *("--loglevel", "INFO", "--pidfile", ""),
+            ],
+            alive.exists,
+            HEALTH_FILE=str(alive),
+        )
+
     def _launch(
         self, name: str, command: list[str], ready: Callable[[], bool], given: str = "", **more: str
     ) -> None:
@@ -295,6 +310,7 @@ def run(
     flower_port: int | None = None,
     scripts: str | None = None,
     stay: bool = False,
+    beat: bool = False,
 ) -> int:
     """Start the stack; run a command with it, or stay until Ctrl-C. The exit status to give."""
     current()  # the workers would refuse a wrong setting after Redis has started
@@ -314,7 +330,9 @@ def run(
     try:
         with (
             _Signals() as signals,
-            Stack(flower_port=flower_port, scripts=folder, look_up=signals.check) as stack,
+            Stack(
+                flower_port=flower_port, with_beat=beat, scripts=folder, look_up=signals.check
+            ) as stack,
         ):
             _say(
                 f"the stack is up; Flower is at {stack.flower_url} {stack.flower_login}, "

@@ -13,6 +13,7 @@ from celery.app.amqp import AMQP
 from kombu import Queue
 from kombu.utils.url import parse_url
 
+from shared.broker import keys
 from shared.broker.connections import Absence, connections, keepalive
 from shared.broker.transport import Transport
 from shared.pools import DEFAULT_QUEUE, PoolKind
@@ -133,6 +134,13 @@ def configuration() -> dict[str, Any]:
         "redis_socket_keepalive": True,
         "redis_backend_health_check_interval": 25,
         "task_track_started": True,
+        # Periodic tasks: `celery -A worker beat` looks this often at what was added meanwhile.
+        "beat_scheduler": "worker.beat:Scheduler",
+        "beat_max_loop_interval": 1.0,
+        "redbeat_redis_url": settings.redis_url,
+        "redbeat_redis_options": {},
+        "redbeat_key_prefix": keys.SCHEDULE_ENTRY,
+        "redbeat_lock_key": None,
         # For Flower; see `shared.broker.events`. That a task was sent shows in its queue's length.
         "worker_send_task_events": True,
     }

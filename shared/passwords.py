@@ -18,7 +18,9 @@ import sys
 from pathlib import Path
 
 from shared.broker import inspection
+from shared.broker.keys import SCHEDULE_ENTRY
 from shared.errors import SettingsError
+from shared.pools import PoolKind
 from shared.settings import current, read_secret
 
 # What `redis-server` reads: its users, in the words of its configuration.
@@ -56,6 +58,11 @@ def _looks_only() -> str:
 _USERS = {
     "worker": ("worker", f"~* &* {_COMMANDS}"),
     "producer": ("producer", f"~* &* {_COMMANDS}"),
+    # Knows the schedule, and puts messages on the pools' queues.
+    "beat": (
+        "beat",
+        " ".join([f"~{SCHEDULE_ENTRY}*", *(f"~{kind.value}" for kind in PoolKind), _COMMANDS]),
+    ),
     "flower": ("flower-redis", _looks_only()),
 }
 _USAGE = "usage: python -m shared.passwords [show | set flower]"

@@ -114,8 +114,13 @@ class Attempts(Retry):
         return super().call_with_retry(do, note, *args, **kwargs)
 
 
-def connect(settings: Settings, *, answer_within_s: float | None = None) -> redis.Redis:
-    """A client for Redis; it connects at its first command and survives short absences."""
+def connect(
+    settings: Settings, *, answer_within_s: float | None = None, **options: Any
+) -> redis.Redis:
+    """A client for Redis; it connects at its first command and survives short absences.
+
+    Further options are those of redis-py's connections.
+    """
     timeout_s = answer_within_s or settings.redis_timeout_s
     attempts = Attempts(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 3)
     attempts.within_s = 1.5 * timeout_s
@@ -130,6 +135,7 @@ def connect(settings: Settings, *, answer_within_s: float | None = None) -> redi
         parser_class=Parser,
         # Every greenlet of a gevent worker may hold one while it answers.
         max_connections=connections(settings.gevent_concurrency),
+        **options,
     )
     return redis.Redis.from_pool(pool)
 

@@ -28,6 +28,11 @@ DEAD_QUEUES = "dead:queues"
 WORKERS = "workers"
 # String for each worker's process: the tasks that this worker has, as JSON.
 TASKS = "tasks:"
+# The schedule, as RedBeat keeps it. A prefix: name → hash of an entry; sorted set: entry's key →
+# when it is due; string: a scheduler is alive.
+SCHEDULE_ENTRY = "redbeat:"
+SCHEDULE = SCHEDULE_ENTRY + ":schedule"
+SCHEDULER_ALIVE = SCHEDULE_ENTRY + ":alive"
 # Sorted set: id of a cancelled task → when it was cancelled.
 WITHDRAWN = "withdrawn"
 # String for each ordinary task: its outcome, as Celery's Redis backend names it.
