@@ -116,6 +116,11 @@ class Inbox:
                     except BrokerGone as gone:
                         self._fail_all(gone)
                         time.sleep(LONGEST_PAUSE_S)
+            except Exception as error:
+                # This thread is the only one that reads: it goes on, and nobody waits in vain.
+                logger.exception("the reply stream was not read")
+                self._fail_all(error)
+                time.sleep(LONGEST_PAUSE_S)
 
     def _read(self, wait_s: float) -> list[Any]:
         """The next entries: each its position, and its fields and values in turn."""
@@ -128,16 +133,22 @@ class Inbox:
     def _deliver(self, entries: list[Any]) -> None:
         for position, parts in entries:
             self._position = position.decode()
-            fields = dict(zip(parts[::2], parts[1::2], strict=True))
-            call_id = fields[b"id"].decode()
             self._read_entries += 1
-            if b"outcome" in fields:
-                self._read_bytes += len(fields[b"outcome"])
-                self._hand_over(call_id, fields[b"outcome"])
-            elif b"news" in fields:
-                self._pass_on(call_id, fields[b"news"])
-            else:
-                self._show(call_id, fields)
+            try:
+                self._read_one(dict(zip(parts[::2], parts[1::2], strict=True)))
+            except Exception as error:
+                # Others may write to the stream, too. What no worker wrote answers nobody.
+                logger.warning("an entry of the reply stream is no answer: %r", error)
+
+    def _read_one(self, fields: dict[bytes, bytes]) -> None:
+        call_id = fields[b"id"].decode()
+        if b"outcome" in fields:
+            self._read_bytes += len(fields[b"outcome"])
+            self._hand_over(call_id, fields[b"outcome"])
+        elif b"news" in fields:
+            self._pass_on(call_id, fields[b"news"])
+        else:
+            self._show(call_id, fields)
 
     def _trim(self, *, quiet: bool) -> None:
         if self._read_entries >= (1 if quiet else _TRIM_ENTRIES) or self._read_bytes >= _TRIM_BYTES:

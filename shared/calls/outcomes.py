@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from shared.calls import codec, exceptions
+from shared.errors import NotPortable
 
 
 class Outcome(NamedTuple):
@@ -59,9 +60,12 @@ class Outcomes:
         return self.failed.get(index % len(self.values)) or Outcome(True, value)
 
 
-def decode_outcomes(payload: bytes) -> Outcomes:
-    """The outcomes of a chunk."""
-    values, failed, seconds = codec.loads(payload)
+def decode_outcomes(payload: bytes, items: int | None = None) -> Outcomes:
+    """The outcomes of a chunk, of so many items if that is known; `NotPortable` for bytes that hold none."""
+    found = codec.loads(payload)
+    if not _is_right(found, items):
+        raise NotPortable("an answer", "it does not hold the outcomes of what was called")
+    values, failed, seconds = found
     outcomes = Outcomes(
         values,
         {index: Outcome(False, values[index], *parts) for index, parts in failed.items()},
@@ -69,6 +73,27 @@ def decode_outcomes(payload: bytes) -> Outcomes:
     )
     outcomes.size_bytes = len(payload)
     return outcomes
+
+
+def _is_right(found: Any, items: int | None) -> bool:
+    if type(found) is not list or len(found) != 3:
+        return False
+    values, failed, seconds = found
+    if not (type(values) is list and type(failed) is dict and type(seconds) in (int, float)):
+        return False
+    # An error may end its chunk.
+    if not values or (items is not None and len(values) > items):
+        return False
+    if not failed and items not in (None, len(values)):
+        return False
+    return all(
+        type(index) is int
+        and 0 <= index < len(values)
+        and isinstance(values[index], BaseException)
+        and type(parts) is list
+        and [type(part) for part in parts] == [str, bool]
+        for index, parts in failed.items()
+    )
 
 
 def encode_outcomes(outcomes: Outcomes) -> bytes:

@@ -508,7 +508,7 @@ class Pool:
         try:
             if isinstance(reply, Exception):
                 raise reply
-            outcomes = decode_outcomes(reply)
+            outcomes = decode_outcomes(reply, items)
         except Exception as error:
             outcomes = Outcomes.of(Outcome(False, error))
         if outcomes[0].broken:

@@ -24,8 +24,8 @@ from shared.broker import presence
 from shared.broker.connections import store
 from shared.calls import codec, context, encoding, inbox, redirection
 from shared.calls.encoding import Mode
-from shared.calls.outcomes import decode_outcomes
-from shared.errors import DaySixError
+from shared.calls.outcomes import Outcome, decode_outcomes
+from shared.errors import DaySixError, NotPortable
 from shared.laboratory import workloads
 from shared.pools import PoolKind
 
@@ -299,7 +299,10 @@ class _Remote:
                 self._pipe = None
 
     def _on_news(self, payload: bytes) -> None:
-        self._where = codec.loads(payload)
+        where = codec.loads(payload)
+        if type(where) is not dict or type(where.get("worker")) is not str:
+            raise NotPortable("the news of a process", "it does not say where it runs")
+        self._where = where
         self._started.set()
 
     def _on_reply(self, reply: bytes | Exception) -> None:
@@ -307,9 +310,12 @@ class _Remote:
             _say_once(reply)
             self._finish(1)
             return
-        outcome = decode_outcomes(reply)[0]
+        try:
+            outcome = decode_outcomes(reply, 1)[0]
+        except Exception as error:
+            outcome = Outcome(False, error)
         if outcome.ok:
-            self._finish(outcome.value)
+            self._finish(outcome.value if type(outcome.value) is int else 1)
             return
         # Not ended by its function: by a signal, by os._exit, or refused by the worker.
         said = str(outcome.value)
