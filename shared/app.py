@@ -11,6 +11,7 @@ import kombu
 from celery import Celery
 from celery.app.amqp import AMQP
 from kombu import Queue
+from kombu.connection import ConnectionPool, PooledConnection
 from kombu.utils.url import parse_url
 
 from shared.broker import keys
@@ -21,23 +22,42 @@ from shared.settings import current
 from shared.tasks import CONTRACTS
 
 
-class Connection(kombu.Connection):
+class _Ours:
+    """What a connection to Redis needs so that our transport takes and puts its messages."""
+
+    transport_cls: Any
+
+    def get_transport_cls(self) -> Any:
+        """The class of the transport."""
+        if self.transport_cls in ("redis", "rediss"):
+            return Transport
+        return super().get_transport_cls()  # type: ignore[misc]
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """Look for a broker that is gone every two seconds; kombu's steps go up to thirty."""
+        pauses = {"interval_start": 0.2, "interval_step": 0.4, "interval_max": 2.0}
+        return super().ensure_connection(*args, **{**pauses, **kwargs})  # type: ignore[misc]
+
+
+class _PooledConnection(_Ours, PooledConnection):
+    """One of those that producers share."""
+
+
+class _ConnectionPool(ConnectionPool):
+    def new(self) -> Any:
+        return _PooledConnection(self, **dict(self.connection._info(resolve=False)))
+
+
+class Connection(_Ours, kombu.Connection):
     """A connection to Redis whose messages are taken by our transport.
 
     The transport stands behind the schemes ``redis`` and ``rediss``, in this class alone: tools
     that read the scheme see Redis, and other applications of the process get kombu's transport.
     """
 
-    def get_transport_cls(self) -> Any:
-        """The class of the transport."""
-        return (
-            Transport if self.transport_cls in ("redis", "rediss") else super().get_transport_cls()
-        )
-
-    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
-        """Look for a broker that is gone every two seconds; kombu's steps go up to thirty."""
-        pauses = {"interval_start": 0.2, "interval_step": 0.4, "interval_max": 2.0}
-        return super().ensure_connection(*args, **{**pauses, **kwargs})
+    def Pool(self, limit: int | None = None, **kwargs: Any) -> Any:  # noqa: N802 - kombu's name
+        """A pool of connections like this one."""
+        return _ConnectionPool(self, limit, **kwargs)
 
     def ensure(self, obj: Any, fun: Any, errback: Any = None, **policy: Any) -> Any:
         """kombu's, with a pause where Redis can be reached and answers "not now"."""

@@ -31,6 +31,8 @@ from kombu.utils.json import JSONEncoder
 from shared.app import SENT_AT, app
 from shared.broker import keys
 from shared.broker.connections import AWAY, Lua, foreseen, store
+from shared.broker.messages import body_limit
+from shared.errors import MessageTooLarge
 from shared.handles.scripts import me
 from shared.settings import current
 
@@ -71,7 +73,7 @@ class Template:
 
     def __init__(self, task: str, queue: str, *, serializer: str = "json", **options: Any) -> None:
         """Options are those of `Celery.amqp.as_task_v2`: countdown, expires, shadow …"""
-        self.queue = queue
+        self.task, self.queue = task, queue
         # kombu makes an encoder for each message.
         json_only = serializer == "json"
         self._encode = JSONEncoder().encode if json_only else partial(_serialized, serializer)
@@ -98,7 +100,7 @@ class Template:
                 },
                 "properties": {
                     "correlation_id": gaps["task_id"],
-                    "reply_to": "",
+                    "reply_to": message.properties["reply_to"],
                     "delivery_mode": 2,
                     "delivery_info": {"exchange": "", "routing_key": queue},
                     "priority": 0,
@@ -121,10 +123,17 @@ class Template:
         argsrepr: str | None = None,
         kwargsrepr: str | None = None,
     ) -> bytes:
-        """The message for one task, as kombu's Redis transport would have written it."""
+        """The message for one task, as kombu's Redis transport would have written it.
+
+        Raises `MessageTooLarge` for what no worker would take.
+        """
         body = self._encode((args, kwargs, self._embed))
         if isinstance(body, str):
             body = body.encode()
+        if len(body) > body_limit():
+            raise MessageTooLarge(
+                f"the arguments of {shadow or self.task}", len(body), body_limit()
+            )
         text = self._text % {
             "body": f'"{base64.b64encode(body).decode()}"',
             "task_id": quoted(task_id),

@@ -284,11 +284,11 @@ def _keep(task_id: str, delivery_tag: str, reason: str, worker: str, trace: str 
 def _tell(message: dict[str, Any], reason: str) -> None:
     """Tell whoever waits for a message that it will not be run any more."""
     headers = message["headers"]
-    task_id, name = headers.get("id"), str(headers.get("task"))
+    task_id, name = headers.get("id"), str(headers.get("shadow") or headers.get("task"))
     error = (WorkerLost if reason.startswith(messages.LOST) else TaskRefused)(name, reason)
-    if name in encoding.NAMES:
-        running.report_dead(message, error)
-    elif task_id and not headers.get("ignore_result") and not recovery.answered(store(), task_id):
+    if not task_id or running.report_dead(message, error):
+        return
+    if not headers.get("ignore_result") and not recovery.answered(store(), task_id):
         app.backend.mark_as_failure(task_id, error, request=_context(message))
 
 

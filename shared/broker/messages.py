@@ -17,6 +17,7 @@ from kombu.utils.json import loads
 
 from shared.broker import packing
 from shared.broker.keys import TAKEN
+from shared.errors import MessageTooLarge
 from shared.settings import current
 
 # The header in which a message carries the workers that were lost with it.
@@ -123,7 +124,7 @@ def read(text: bytes) -> dict[str, Any]:
         message["body"], properties["body_encoding"] = body, None
         if "compression" in headers:
             message["body"] = body = _unpacked(body, headers.pop("compression"))
-        if len(body) > (limit := _body_limit()):
+        if len(body) > (limit := body_limit()):
             raise NotAMessage(f"its body has {len(body)} bytes, the limit is {limit}")
         if message.get("content-type") == _JSON:
             _check_depth(body, _BODY_DEPTH)
@@ -177,6 +178,22 @@ def check_task(headers: dict[str, Any]) -> None:
     _check_task(headers)
 
 
+def check_sendable(message: dict[str, Any]) -> None:
+    """Raise `MessageTooLarge` for a message of kombu's that no worker would take."""
+    headers, properties = message["headers"], message["properties"]
+    text, compression = message.get("body") or "", headers.get("compression")
+    is_base64 = properties.get("body_encoding") == "base64"
+    size, limit = len(text) * 3 // 4 if is_base64 else len(text), body_limit()
+    if compression and size <= limit:
+        try:
+            packing.unpack(_base64(text) if is_base64 else text.encode(), compression, limit)
+        except packing.TooLarge:
+            size = limit + 1  # at least
+    if size > limit:
+        what = f"the arguments of {headers['task']}" if "task" in headers else "the message"
+        raise MessageTooLarge(what, size, limit)
+
+
 def count_lost(message: dict[str, Any], worker: str) -> list[dict[str, Any]]:
     """Add to a message's history that a worker was lost with it; the history."""
     headers = message["headers"]
@@ -197,7 +214,7 @@ def body(message: dict[str, Any]) -> bytes:
 def _unpacked(body: bytes, compression: str | None) -> bytes:
     if not compression:
         return body
-    limit = _body_limit()
+    limit = body_limit()
     try:
         return packing.unpack(body, compression, limit)
     except packing.TooLarge:
@@ -207,7 +224,8 @@ def _unpacked(body: bytes, compression: str | None) -> bytes:
         raise NotAMessage(reason) from error
 
 
-def _body_limit() -> int:
+def body_limit() -> int:
+    """The bytes that a body may have, unpacked."""
     # What frames the arguments comes on top of what one call may have.
     return current().message_limit_bytes + _FRAME_BYTES
 

@@ -35,7 +35,15 @@ from shared.broker.answers import Parser
 from shared.broker.connections import AWAY
 from shared.broker.events import listeners
 from shared.broker.keys import OWNER_NAMES, TAKEN
-from shared.broker.messages import HISTORY, NotAMessage, largest, parse_tag, read, tag
+from shared.broker.messages import (
+    HISTORY,
+    NotAMessage,
+    check_sendable,
+    largest,
+    parse_tag,
+    read,
+    tag,
+)
 from shared.broker.polling import KEEP_S, Poller
 from shared.broker.recovery import (
     requeue_delivered,
@@ -441,6 +449,11 @@ class Channel(base.Channel):
         owner.act(
             lambda client: deadletters.bury(client, delivery_tag, reason, worker=owner.hostname)
         )
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        """Put a message on its queue, unless no worker would take it for its size."""
+        check_sendable(message)
+        super()._put(queue, message, **kwargs)
 
     def _put_fanout(self, exchange: str, message: Any, routing_key: str, **kwargs: Any) -> None:
         """Kombu's, and a note of whether anybody received an event."""

@@ -19,11 +19,12 @@ from celery import signals
 
 from shared.app import app
 from shared.broker import presence
-from shared.calls import codec, context, encoding, exceptions, outbox, redirection, references
+from shared.broker.keys import REPLIES
+from shared.calls import codec, context, exceptions, outbox, redirection, references
 from shared.calls.cleaning import cleaner
 from shared.calls.encoding import NAME, NAMES, PROCESS, Mode, span
 from shared.calls.outcomes import Outcome, Outcomes, encode_outcomes
-from shared.errors import TaskRefused, TaskWithdrawn, WorkerLost
+from shared.errors import TaskWithdrawn, WorkerLost
 
 # In the request of a call that was run, and is to be reported by Celery: what it raised.
 RAISED = "raised"
@@ -235,12 +236,17 @@ def _answer_error(task_id: str, args: Any, error: Exception) -> None:
     outbox.answer(args[1], task_id, encode_outcomes(Outcomes.of(Outcome(False, error))))
 
 
-def report_dead(message: dict[str, Any], error: WorkerLost | TaskRefused) -> None:
-    """Tell the caller that a call became a dead letter; the `parts` of its message."""
-    args = encoding.body_of(message)[0]
-    with contextlib.suppress(Exception):  # its name is of no more use than the message's own
-        error = type(error)(_function_name(args), error.reason)
-    _answer_error(message["headers"]["id"], args, error)
+def report_dead(message: dict[str, Any], error: Exception) -> bool:
+    """Tell the caller that a call became a dead letter; False for what is no call.
+
+    Its `parts` are given. Where to answer stands beside the body, which may be damaged.
+    """
+    reply_to = message["properties"].get("reply_to") or ""
+    if not reply_to.startswith(REPLIES):
+        return False
+    payload = encode_outcomes(Outcomes.of(Outcome(False, error)))
+    outbox.answer(reply_to, message["headers"]["id"], payload)
+    return True
 
 
 def _function_name(args: Any) -> str:

@@ -115,7 +115,11 @@ class Pool:
         self._processes = processes or presence.capacity(self._kind)
         self._pace = None if processes else Pace()
         self._template = publishing.Template(
-            encoding.NAME, self._kind.value, serializer="msgpack", ignore_result=True
+            encoding.NAME,
+            self._kind.value,
+            serializer="msgpack",
+            ignore_result=True,
+            reply_to=self._inbox.name,
         )
         self._state = _RUN
         self._broken: BaseException | None = None

@@ -245,7 +245,11 @@ class _Remote:
         replies = inbox.inbox()
         argsrepr, kwargsrepr = encoding.arguments_repr(Mode.APPLY, [item])
         template = publishing.Template(
-            encoding.PROCESS, self._kind.value, serializer="msgpack", ignore_result=True
+            encoding.PROCESS,
+            self._kind.value,
+            serializer="msgpack",
+            ignore_result=True,
+            reply_to=replies.name,
         )
         message = template.render(
             self._call_id,
