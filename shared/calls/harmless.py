@@ -176,6 +176,9 @@ _NAMES = {
         nanmean nanmin nanstd nansum ones outer percentile prod ptp quantile ravel reshape
         round searchsorted sort std sum trace transpose unique var where zeros
     """,
+    "numpy.random": """
+        Generator MT19937 PCG64 PCG64DXSM Philox RandomState SFC64 SeedSequence default_rng
+    """,
     "numpy.linalg": """
         cholesky cond det eig eigh eigvals eigvalsh inv lstsq matrix_power matrix_rank norm
         pinv qr slogdet solve svd
@@ -198,6 +201,13 @@ _ALIASES = {
     "_socket": "socket",
     "_struct": "struct",
     "_thread": "threading",
+    "numpy.random._generator": "numpy.random",
+    "numpy.random._mt19937": "numpy.random",
+    "numpy.random._pcg64": "numpy.random",
+    "numpy.random._philox": "numpy.random",
+    "numpy.random._sfc64": "numpy.random",
+    "numpy.random.bit_generator": "numpy.random",
+    "numpy.random.mtrand": "numpy.random",
     "gevent.hub": "time",  # in a process that gevent has patched
     "pathlib._local": "pathlib",
 }

@@ -8,7 +8,7 @@ from producer.stack import Stack, StackFailed
 from tests.conftest import forget_settings
 from tests.support import unavailable
 
-TASK_MODULES = "examples,tests.integration"
+TASK_MODULES = "examples,tests.integration,scipy,emcee,dask,toolz,joblib,tqdm"
 
 
 @pytest.fixture(scope="session")
