@@ -282,6 +282,9 @@ _PLAINLY = {
     "HELLO must be called with the client already authenticated": (
         "it wants a password; put it into REDIS_URL or REDIS_PASSWORD_FILE"
     ),
+    "Authentication required": (
+        "Authentication required: it wants a password; put it into REDIS_URL or REDIS_PASSWORD_FILE"
+    ),
     "called without any password configured": (
         "it has no password, and one was given; take it out of REDIS_URL or REDIS_PASSWORD_FILE"
     ),
