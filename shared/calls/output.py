@@ -173,5 +173,9 @@ def show(stream: str, text: str, prefix: str) -> None:
     target = sys.stdout if stream == "out" else sys.stderr
     if prefix:
         text = "".join(f"{prefix}{line}" for line in text.splitlines(keepends=True))
-    target.write(text)
+    try:
+        target.write(text)
+    except UnicodeEncodeError as error:
+        # The worker's encoding is not this terminal's: what it lacks is shown as an escape.
+        target.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
     target.flush()
