@@ -229,10 +229,7 @@ _kind: PoolKind | None = None
 def _introduce(sender: Any, **_: Any) -> None:
     global _kind  # noqa: PLW0603 - a worker has one pool
     _kind = pool_kind(type(sender.pool))
-    owner = ownership.owner()
-    owner.running = lambda: {
-        request.message.delivery_tag for request in list(state.active_requests)
-    }
+    ownership.owner().is_worker = True
 
 
 @signals.worker_shutdown.connect(weak=False)

@@ -39,7 +39,6 @@ from shared.broker.recovery import (
     give_back,
     is_about_the_data,
     return_all,
-    return_message,
 )
 from shared.settings import current
 
@@ -151,14 +150,13 @@ class Owner:
         self.name = ""
         self._ranges = itertools.count()
         self._left: deque[tuple[str, int]] = deque()
-        # In a worker: the delivery tags of what is being run, which is not to be given back.
-        self.running: Callable[[], set[str]] | None = None
+        # Not so in a program that takes messages with kombu alone.
+        self.is_worker = False
         self._settings = settings
         self._renewing = threading.Lock()
         self._settled: deque[str] = deque()
         self._answering: set[str] = set()
         self._actions: deque[Callable[[redis.Redis], Any]] = deque()
-        self._doubtful: dict[str, float] = {}
         self._flushing = threading.Lock()
         self._news = threading.Event()
         self._stopped = threading.Event()
@@ -270,18 +268,6 @@ class Owner:
         if tags:
             self.act(act)
 
-    def give_back_unanswered(self, delivery_tag: str) -> None:
-        """Return a message, uncounted, unless its task has an outcome."""
-        self.act(lambda client: return_message(client, delivery_tag, ""))
-
-    def give_back_unless_run(self, delivery_tags: Iterable[str]) -> None:
-        """Return messages that the pool turns out not to run.
-
-        What was handed to the pool may begin a moment later; it is settled when it ends.
-        """
-        now = time.monotonic()
-        self._doubtful.update(dict.fromkeys(delivery_tags, now))
-
     def flush(self) -> None:
         """Do now what is to be done in Redis. Raises `redis.RedisError`."""
         with self._flushing:
@@ -331,16 +317,6 @@ class Owner:
         except redis.RedisError as error:
             logger.warning("what %s holds comes back when its lease ends: %s", self.name, error)
 
-    def _settle_doubts(self) -> None:
-        running = self.running() if self.running is not None else set()
-        for delivery_tag, since in list(self._doubtful.items()):
-            if delivery_tag in running:
-                del self._doubtful[delivery_tag]
-            elif time.monotonic() - since > self.lease_s / 2:
-                del self._doubtful[delivery_tag]
-                # The pool may have run it, and nobody heard of that.
-                self.give_back_unanswered(delivery_tag)
-
     def _become_another(self, client: redis.Redis) -> None:
         name = f"{self.hostname}:{uuid.uuid4().hex[:12]}"
         _renew(client, name, self.lease_s, become=True)
@@ -360,7 +336,6 @@ class Owner:
                 still, buried = _renew(client, name, self.lease_s)
                 if not still:
                     self.lost(name)
-                self._settle_doubts()
                 for owner in buried:
                     # Flower also takes answers, but may not write to a queue: workers return these.
                     with contextlib.suppress(redis.exceptions.NoPermissionError):
@@ -430,5 +405,5 @@ os.register_at_fork(after_in_child=_forget)
 @atexit.register
 def _retire_at_exit() -> None:
     """Acknowledge what is acknowledged, and return the rest. A worker does that by itself."""
-    if _owner is not None and _owner.running is None:
+    if _owner is not None and not _owner.is_worker:
         _owner.retire()

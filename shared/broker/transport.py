@@ -118,8 +118,12 @@ class QoS(base.QoS):
         """Return what was taken and is not being run."""
         self._flush()
         owner = ownership.existing()
-        if owner is not None and owner.running is not None:
-            owner.give_back_unless_run(self._delivered)
+        if owner is not None and owner.is_worker:
+            owner.give_back(
+                delivery_tag
+                for delivery_tag, message in list(self._delivered.items())
+                if claim(message, by="queue")
+            )
         elif owner is not None:
             # No worker: nothing runs them. The last first, so that they come in their order again.
             for delivery_tag in reversed(list(self._delivered)):
@@ -143,10 +147,19 @@ def _do_at_once(owner: ownership.Owner) -> None:
 
     Its program may look at the queue next, or end. A worker's consumer must not wait.
     """
-    if owner.running is None:
+    if not owner.is_worker:
         # While Redis is away, the owner's own thread goes on trying.
         with contextlib.suppress(redis.RedisError):
             owner.flush()
+
+
+def claim(message: Any, *, by: str) -> bool:
+    """Whether a message is its pool's to run, or its queue's again: whoever claims it first.
+
+    When the connection is lost, the consumer returns what no pool has begun. What a pool has
+    claimed stays this worker's, for its delivery tag outlives the connection.
+    """
+    return bool(message.__dict__.setdefault("claimed_by", by) == by)
 
 
 class Message(virtual.Message):

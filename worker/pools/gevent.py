@@ -14,6 +14,8 @@ from celery.utils.log import get_logger
 from gevent import GreenletExit
 from gevent.queue import SimpleQueue
 
+from worker.pools import may_begin
+
 logger = get_logger(__name__)
 
 _Task = tuple[Callable[..., Any], Any, Any, dict[str, Any]]
@@ -85,6 +87,8 @@ class TaskPool(celerys.TaskPool):
 
     def _apply(self, task: _Task) -> None:
         target, args, kwargs, options = task
+        if not may_begin(options.get("accept_callback")):
+            return
         number = next(self._numbers)
         self._running[number] = gevent.getcurrent()
         timeout = options.pop("timeout", None) or self.timeout

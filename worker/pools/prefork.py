@@ -6,8 +6,11 @@ from typing import Any
 from billiard.common import terminate_handler_fired
 from billiard.pool import EX_RECYCLE
 from celery.concurrency import asynpool, prefork
+from celery.worker import state
 
+from shared.broker import ownership
 from shared.calls import context
+from worker.pools import may_begin
 
 
 class Worker(asynpool.Worker):
@@ -30,9 +33,36 @@ class Worker(asynpool.Worker):
 
 
 class AsynPool(asynpool.AsynPool):
-    """Celery's, with such processes."""
+    """Celery's, with such processes, which keeps what it was given when the broker is lost."""
 
     Worker = Worker
+
+    def apply_async(self, *args: Any, **options: Any) -> Any:
+        """Celery's, for what is still this worker's."""
+        if not may_begin(options.get("accept_callback")):
+            return None
+        return super().apply_async(*args, **options)
+
+    def flush(self) -> None:
+        """Finish what is being written to a process, and return what is not.
+
+        Celery would forget every task that no process has confirmed yet, to have it delivered
+        again. Those that were written are run all the same.
+        """
+        for job in list(self.outbound_buffer):
+            job.discard()
+            request = job._accept_callback.__self__
+            ownership.owner().give_back([request.message.delivery_tag])
+            state.task_ready(request)
+        self.outbound_buffer.clear()
+        unconfirmed = [job for job in list(self._cache.values()) if not job._accepted]
+        for job in unconfirmed:
+            job._accepted = True
+        try:
+            super().flush()
+        finally:
+            for job in unconfirmed:
+                job._accepted = False
 
 
 class TaskPool(prefork.TaskPool):

@@ -13,6 +13,8 @@ from billiard.exceptions import WorkerLostError
 from celery.concurrency import thread
 from celery.utils.log import get_logger
 
+from worker.pools import may_begin
+
 logger = get_logger(__name__)
 
 
@@ -74,6 +76,8 @@ def _apply(
     accept_callback: Callable[..., Any],
     error_callback: Callable[..., Any],
 ) -> None:
+    if not may_begin(accept_callback):
+        return
     accept_callback(os.getpid(), time.monotonic())
     try:
         ended = target(*args, **kwargs)
