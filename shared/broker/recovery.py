@@ -10,7 +10,7 @@ import redis
 from kombu.log import get_logger
 
 from shared.broker.deadletters import bury_entry
-from shared.broker.keys import BURIED, COUNTS, LEASES_LOST, RESULT, TAKEN
+from shared.broker.keys import BURIED, COUNTS, LEASES_LOST, RESULT, TAKEN, is_queue
 from shared.broker.messages import (
     LOST,
     UNREADABLE,
@@ -23,6 +23,9 @@ from shared.broker.messages import (
 from shared.settings import current
 
 logger = get_logger(__name__)
+
+# A record is data: the list that it names may be a lock's, a handle's, or an answer's.
+_NO_QUEUE = "the list that it came from is no queue"
 
 # KEYS: what an owner has taken, a list. ARGV: number, message. Back to the front of the list; a
 # script that fails there has removed nothing.
@@ -76,8 +79,11 @@ def _give_back(client: redis.Redis, key: str, numbers: list[bytes]) -> None:
     for number, entry in zip(numbers, entries, strict=True):
         if entry is not None:
             list_name, _, text = entry.partition(b"\n")
-            pipe.eval(_RETURN, 2, key, list_name, number, text)
-            given.append((number, list_name, text))
+            if is_queue(list_name):
+                pipe.eval(_RETURN, 2, key, list_name, number, text)
+                given.append((number, list_name, text))
+            else:
+                bury_entry(client, (key, number), list_name, text, _NO_QUEUE)
     for (number, list_name, text), answer in zip(given, pipe.execute(False), strict=True):
         if isinstance(answer, redis.RedisError):
             _bury_unless_away(client, (key, number), list_name, text, answer)
@@ -135,6 +141,9 @@ def _eval_return(
     list_name: bytes,
     text: bytes,
 ) -> bool:
+    if not is_queue(list_name):
+        bury_entry(client, found, list_name, text, _NO_QUEUE)
+        return False
     try:
         return bool(client.eval(script, 2, found[0], list_name, found[1], text))
     except redis.ResponseError as error:
@@ -242,6 +251,8 @@ def return_unacked(channel: Any, client: redis.Redis, delivery_tag: str | bytes)
         list_name, text = str(routing_key).encode(errors="replace"), json.dumps(message).encode()
         if not (isinstance(exchange, str) and isinstance(routing_key, str)):
             raise NotAMessage(f"{UNREADABLE}: its queue has no name")
+        if not is_queue(list_name):
+            raise NotAMessage(_NO_QUEUE)
         message = read(text)
         message["properties"]["delivery_info"]["routing_key"].encode()
     except Exception as error:
