@@ -3,12 +3,12 @@
 ARG PYTHON_IMAGE=python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS build
-COPY requirements/service.txt /requirements.txt
+COPY requirements/service.txt requirements/extra.txt /
 # Wheels only: nothing is compiled and nothing but the hashed files is run or fetched.
-# The environment itself gets no pip, so the final image has none to offer.
+# The environment itself gets no pip.
 RUN python -m venv --without-pip /venv \
  && python -m pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check \
-    --require-hashes --only-binary :all: --requirement /requirements.txt
+    --require-hashes --only-binary :all: --requirement /service.txt --requirement /extra.txt
 
 FROM ${PYTHON_IMAGE}
 # A name for the number: getpass.getuser() and the like look it up.
@@ -24,8 +24,13 @@ COPY producer /app/producer
 COPY examples /app/examples
 # PYTHONPATH: the commands in /venv/bin do not look for modules where they are started.
 # PYTHONDONTWRITEBYTECODE: the file system is read-only when it runs.
+# PIP_PYTHON: `pip install`, in an image of your own that is made FROM this one, installs where
+# Day Six looks, and says so where it may not.
 ENV PATH=/venv/bin:$PATH \
     HOME=/tmp \
+    PIP_PYTHON=/venv/bin/python \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ROOT_USER_ACTION=ignore \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1

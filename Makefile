@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 CHAOS_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help demo test test-cpython chaos fuzz bench lint up lock
+.PHONY: help demo test test-cpython chaos fuzz bench lint packages up lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ lint: ## check style, types and known holes of what is installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@$(BIN)/python tools/audit.py requirements/local.txt
+
+packages: ## install what requirements/extra.in names into .venv and, where Docker runs, the image
+	@$(PYTHON) tools/packages.py
+	@if docker compose version >/dev/null 2>&1 && docker info >/dev/null 2>&1; then docker compose build; fi
 
 up: ## start the full service in containers
 	docker compose up --detach --wait --build

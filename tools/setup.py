@@ -18,16 +18,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, "bin", "python")
 OLDEST = (3, 11)
+# The user's own packages, see tools/packages.py.
+EXTRA = os.path.join(ROOT, "requirements", "extra.txt")
 
 
 def main(argv):
     if len(argv) != 2 or argv[1] not in ("local", "dev"):
         stop("usage: python3 tools/setup.py local|dev", 2)
-    if sys.version_info[:2] < OLDEST:
-        stop(
-            "Python %d.%d is too old: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3"
-            % sys.version_info[:2]
-        )
+    check_python()
     lock = os.path.join(ROOT, "requirements", argv[1] + ".txt")
     mark = marker(lock)
     if is_ready(argv[1], mark):
@@ -39,10 +37,23 @@ def main(argv):
         stop("interrupted; the next run goes on from here", 130)
 
 
+def check_python():
+    if sys.version_info[:2] < OLDEST:
+        stop(
+            "Python %d.%d is too old: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3"
+            % sys.version_info[:2]
+        )
+
+
+def has_extra():
+    """Whether there are packages of the user's own."""
+    return os.path.exists(EXTRA) and os.path.getsize(EXTRA) > 0
+
+
 def marker(lock):
     """What has to be the same for an installation to be good still."""
     digest = hashlib.sha256(b"%d.%d" % sys.version_info[:2])
-    for path in (lock, os.path.join(ROOT, "pyproject.toml")):
+    for path in [lock, os.path.join(ROOT, "pyproject.toml")] + [EXTRA] * has_extra():
         with open(path, "rb") as file:
             digest.update(file.read())
     return digest.hexdigest()
@@ -101,7 +112,7 @@ def make_venv():
 
 def install(lock, mark):
     say("installing from %s (once; about a minute)" % os.path.relpath(lock, ROOT))
-    pip("--require-hashes", "-r", lock)
+    pip("--require-hashes", "-r", lock, *(["-r", EXTRA] * has_extra()))
     pip("--no-build-isolation", "--no-deps", "--editable", ROOT)
     name = os.path.splitext(os.path.basename(lock))[0]
     with open(stamp(name), "w") as file:

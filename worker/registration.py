@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import inspect
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,12 +13,14 @@ from typing import Any
 
 import celery
 from celery import bootsteps, signals
+from celery._state import get_current_worker_task
 from celery.utils.log import get_logger
 
 from shared.app import app
-from shared.broker import catalogue
+from shared.broker import catalogue, presence
 from shared.broker.connections import connect
 from shared.calls import encoding
+from shared.errors import DaySixError
 from shared.settings import current
 from shared.tasks import contracts
 from shared.tasks.contracts import Contract
@@ -33,6 +36,10 @@ _MAY_MAKE_TASKS = re.compile(rb"task\b")
 _DOES = (ast.For, ast.While, ast.With)
 _FAILED_TO_IMPORT = (Exception, SystemExit)
 
+# How long a look at who consumes a queue is good for.
+LOOK_AGAIN_S = 10.0
+_looked_at: dict[str, float] = {}
+
 # The modules of `TASK_MODULES` that this worker has imported at its start.
 imported: list[ModuleType] = []
 
@@ -45,6 +52,21 @@ def _set_up(instance: Any, **_: Any) -> None:
         # routed: a queue without any worker would keep it for ever.
         app.conf.task_default_queue = queues[0]
     import_all()
+
+
+@signals.before_task_publish.connect(weak=False)
+def _warn_of_nobody(sender: str, routing_key: str, **_: Any) -> None:
+    """Say so when what a task sends would wait on a queue that no living worker consumes."""
+    if get_current_worker_task() is None or routing_key in app.amqp.queues.consume_from:
+        return
+    if time.monotonic() < _looked_at.get(routing_key, 0) + LOOK_AGAIN_S:
+        return
+    _looked_at[routing_key] = time.monotonic()
+    try:
+        if not presence.consuming(routing_key):
+            logger.warning("%s waits: no living worker takes from %r", sender, routing_key)
+    except DaySixError as error:
+        logger.debug("who takes from %r is not known: %s", routing_key, error)
 
 
 def import_all() -> None:

@@ -78,7 +78,13 @@ def later():
 
 
 @shared_task
-def total(numbers):
+def send_nowhere():
+    """Send a task to a queue without a worker."""
+    return where.apply_async(queue="nowhere").id
+
+
+@shared_task
+def added_up(numbers):
     """Add up."""
     return sum(numbers)
 

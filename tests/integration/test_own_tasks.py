@@ -120,7 +120,7 @@ def on(pool, signature):
             lambda pool: chain(
                 on(pool, own_tasks.add.s(1, 2)),
                 group(own_tasks.add.s(1), own_tasks.add.s(2)),
-                own_tasks.total.s(),
+                own_tasks.added_up.s(),
             ),
             9,
         ),
@@ -143,6 +143,17 @@ def test_a_task_that_an_own_task_sends_runs_on_its_queue(pool):
     sent = own_tasks.later.apply_async(queue=pool).get(timeout=patient(30))
 
     assert own_tasks.where.AsyncResult(sent).get(timeout=patient(30)) == pool
+
+
+def test_a_task_that_is_sent_where_no_worker_is_is_told_in_the_log(pool, stack):
+    own_tasks.send_nowhere.apply_async(queue=pool).get(timeout=patient(30))
+
+    log = stack.folder / f"{pool}.log"
+    wait_until(
+        lambda: "where waits: no living worker takes from 'nowhere'" in log.read_text(),
+        what="the log says so",
+    )
+    store().delete("nowhere")
 
 
 @pytest.mark.parametrize(
