@@ -24,9 +24,10 @@ LISTS = [kind.value for kind in PoolKind]
 GROUPS = ("read", "connection", "transaction")
 NEEDED = {"sadd", "srem", "brpop", "del", "publish", "psubscribe", "punsubscribe"}
 ANSWERS = f"{uuid.uuid4()}.{inspection.REPLIES}"
+NAMES = [value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)]
 KEYS = [
-    *(value for name, value in vars(keys).items() if name.isupper() and ":" not in value[-1:]),
-    *(f"{value}x" for name, value in vars(keys).items() if name.isupper() and value[-1] in ":-"),
+    *(name for name in NAMES if name[-1] not in ":-"),
+    *(f"{name}x" for name in NAMES if name[-1] in ":-"),
     *LISTS,
     *(f"{name}\x06\x16{step}" for name in LISTS for step in (3, 6, 9)),
     *("unacked", "unacked_index", "unacked_mutex", "celery", "evil.pidbox"),
