@@ -15,7 +15,7 @@ from kombu.connection import ConnectionPool, PooledConnection
 from kombu.utils.url import parse_url
 
 from shared.broker import keys
-from shared.broker.connections import Absence, connections, keepalive
+from shared.broker.connections import MAX_CONNECTIONS, Absence, keepalive
 from shared.broker.transport import Transport
 from shared.pools import DEFAULT_QUEUE, PoolKind
 from shared.settings import current
@@ -139,7 +139,7 @@ def configuration() -> dict[str, Any]:
             # How long a worker may hear nothing before it asks whether Redis is still there.
             "health_check_interval": 5,
             # kombu's pool raises when it is empty: every greenlet may acknowledge at once.
-            "max_connections": connections(settings.gevent_concurrency),
+            "max_connections": MAX_CONNECTIONS,
         },
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -148,7 +148,7 @@ def configuration() -> dict[str, Any]:
         "result_expires": settings.result_expires_s,
         "result_extended": True,
         "result_backend_thread_safe": True,
-        "redis_max_connections": connections(settings.gevent_concurrency),
+        "redis_max_connections": MAX_CONNECTIONS,
         "redis_socket_timeout": settings.redis_timeout_s,
         "redis_socket_connect_timeout": min(settings.redis_timeout_s, 2.0),
         "redis_socket_keepalive": True,

@@ -3,17 +3,18 @@
 from typing import Any
 
 import redis
-from celery import concurrency, signals
+from celery import signals
 from celery.utils.log import get_logger
 
 from shared.app import app
-from shared.broker.connections import connections, eviction, store
+from shared.broker.connections import eviction, store
 from shared.errors import SettingsError
 from shared.pools import PoolKind
 from shared.settings import current
 from worker import deadlines, registration, requests
 from worker.health import HealthFile
 from worker.heartbeat import Presence, pool_kind
+from worker.options import POOLS, check, offer_pools
 
 logger = get_logger(__name__)
 
@@ -32,23 +33,16 @@ app.loader.override_backends = dict.fromkeys(
     ("redis", "rediss"), f"{deadlines.__name__}:{deadlines.Backend.__name__}"
 )
 app.steps["consumer"].update((HealthFile, registration.Catalogue, Presence))
-# What ``--pool`` with their names means; each loads only its own.
-app.conf.worker_pool = "worker.pools.prefork:TaskPool"
-concurrency.ALIASES[PoolKind.THREADS] = "worker.pools.threads:TaskPool"
-concurrency.ALIASES[PoolKind.GEVENT] = "worker.pools.gevent:TaskPool"
+app.conf.worker_pool = POOLS[PoolKind.PREFORK]
+offer_pools()
 
 
 @signals.celeryd_init.connect(weak=False)
 def size_pool(conf: Any, options: dict[str, Any], **_: Any) -> None:
-    """Give a worker without ``--concurrency`` the size that the settings name for its pool, and
-    any worker connections enough for its size.
-    """
+    """Give a worker without ``--concurrency`` the size that the settings name for its pool."""
+    check(conf, options)
     size = options.get("concurrency") or current().concurrency(pool_kind(options.get("pool")))
     conf.worker_concurrency = size
-    # Each of them may store its outcome at once.
-    room = max(conf.redis_max_connections, connections(size))
-    conf.redis_max_connections = room
-    conf.broker_transport_options = {**conf.broker_transport_options, "max_connections": room}
 
 
 @signals.worker_ready.connect(weak=False)

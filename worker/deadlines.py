@@ -54,9 +54,12 @@ class Backend(results.Backend):
             self.store_result(task_id, exc, states.FAILURE, traceback=traceback)
 
 
-def watch(request: Any) -> None:
-    """Call Celery's `Request.on_timeout` when this request's hard time limit is over."""
-    limit_s = request.time_limits[0] or request.task.time_limit
+def watch(request: Any, default_s: float | None) -> None:
+    """Call Celery's `Request.on_timeout` when this request's hard time limit is over.
+
+    `default_s` is the worker's own limit, for a task that has none.
+    """
+    limit_s = request.time_limits[0] or request.task.time_limit or default_s
     if not limit_s:
         return
     timer = threading.Timer(limit_s, _end, (request, limit_s))

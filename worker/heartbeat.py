@@ -67,7 +67,7 @@ class Presence(bootsteps.StartStopStep):
         worker = presence.Worker(
             name=parent.hostname,
             pool=pool_kind(type(parent.pool)).value,
-            concurrency=parent.pool.limit,
+            concurrency=parent.pool.num_processes,
             pid=os.getpid(),
             running=len(running),
             startup_s=self.startup_s,

@@ -8,6 +8,7 @@ from typing import Any
 import kombu
 import redis
 from celery.utils.log import get_logger
+from celery.worker import control as commands
 from celery.worker.consumer import control
 from celery.worker.pidbox import gPidbox
 from kombu import pidbox
@@ -18,6 +19,8 @@ from shared.broker import inspection
 logger = get_logger(__name__)
 
 PAUSE_S = 1.0
+
+_set_time_limit = commands.time_limit
 
 
 class GreenPidbox(gPidbox):
@@ -111,3 +114,17 @@ class Control(control.Control):
         self.box.node = Node(
             celerys.hostname, celerys.state, handlers=celerys.handlers, mailbox=celerys.mailbox
         )
+
+
+@commands.control_command(
+    args=[("task_name", str), ("soft", float), ("hard", float)],
+    signature="<task_name> <soft_secs> [hard_secs]",
+)
+def time_limit(
+    state: Any, task_name: str, hard: float | None = None, soft: float | None = None, **_: Any
+) -> Any:
+    """Tell worker(s) to modify the time limits for a task by type."""
+    answer = _set_time_limit(state, task_name=task_name, hard=hard, soft=soft)
+    # Celery sets them on the task, whose requests go on with those of the worker's start.
+    state.consumer.update_strategies()
+    return answer

@@ -94,7 +94,7 @@ class Request(base.Request):
         """Celery's; threads have no time limits but these."""
         super().on_accepted(pid, time_accepted)
         if _kind is PoolKind.THREADS:
-            deadlines.watch(self)
+            deadlines.watch(self, _time_limit_s)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Celery's, after making a dead letter of what Celery would acknowledge and forget."""
@@ -223,12 +223,14 @@ def _name_the_owner(sender: str, **_: Any) -> None:
 
 
 _kind: PoolKind | None = None
+_time_limit_s: float | None = None  # the worker's own
 
 
 @signals.worker_ready.connect(weak=False)
 def _introduce(sender: Any, **_: Any) -> None:
-    global _kind  # noqa: PLW0603 - a worker has one pool
+    global _kind, _time_limit_s  # noqa: PLW0603 - a worker has one pool
     _kind = pool_kind(type(sender.pool))
+    _time_limit_s = sender.controller.time_limit
     ownership.owner().is_worker = True
 
 

@@ -53,9 +53,9 @@ def keepalive(settings: Settings) -> dict[int, int]:
     return {getattr(socket, key): value for key, value in options.items() if hasattr(socket, key)}
 
 
-def connections(size: int) -> int:
-    """How many connections a process needs that runs so many tasks at once, and some of its own."""
-    return size + 50
+# How many connections a process may open: as many as tasks run at once, and some for itself.
+# Nothing is opened ahead. A smaller number would fail tasks once a pool has grown.
+MAX_CONNECTIONS = 100_000
 
 
 class Pool(redis.ConnectionPool):
@@ -133,8 +133,7 @@ def connect(
         health_check_interval=25,
         retry=attempts,
         parser_class=Parser,
-        # Every greenlet of a gevent worker may hold one while it answers.
-        max_connections=connections(settings.gevent_concurrency),
+        max_connections=MAX_CONNECTIONS,
         **options,
     )
     return redis.Redis.from_pool(pool)

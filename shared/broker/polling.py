@@ -39,6 +39,9 @@ class Poller(base.MultiChannelPoller):
         """Wake Celery's event loop too, where there is one."""
         self._loop = loop
         loop.add_reader(self._woken, self._on_wake)
+        # Whoever listened without the loop so far.
+        for fileno in self._fd_to_chan:
+            loop.add_reader(fileno, self.on_readable, fileno)
 
     @property
     def fds(self) -> dict[int, Any]:

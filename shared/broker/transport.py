@@ -17,7 +17,7 @@ import functools
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty
 from typing import Any
 
@@ -214,23 +214,33 @@ class Channel(base.Channel):
         return None
 
     def _take_one(self, queue: str) -> Any:
-        keys = [self._q_for_pri(queue, pri) for pri in self.priority_steps]
+        keys = self._lists([queue])
+        # Of redis-py's own class: kombu's, for a prefix, changes the first key of a script.
+        client = redis.Redis(connection_pool=self.pool)
         while True:
             owner = ownership.owner()
             name = owner.name
             if self._got_under != name:
                 self._got_under, self._got_number = name, owner.first_number(name)
-            with self.conn_or_acquire() as client:
-                # The last 1: redis-py may ask twice, and the first answer may be lost.
-                answer = ownership.TAKE.call(
-                    client,
-                    *(len(keys) + 2, OWNER_NAMES, TAKEN + name, *keys),
-                    *(name, self._got_number, 1, largest() + _LIST_BYTES, 1),
-                )
-                if answer != -1:
-                    self._maybe_update_queues_expire(client, queue)
-                    return answer
+            # The last 1: redis-py may ask twice, and the first answer may be lost.
+            answer = ownership.TAKE.call(
+                client,
+                *(len(keys) + 2, OWNER_NAMES, TAKEN + name, *keys),
+                *(name, self._got_number, 1, largest() + _LIST_BYTES, 1),
+            )
+            if answer != -1:
+                with self.conn_or_acquire() as kombus:
+                    self._maybe_update_queues_expire(kombus, queue)
+                return answer
             owner.lost(name)
+
+    def _lists(self, queues: Sequence[str]) -> list[str]:
+        """The keys of all lists of these queues, the highest priority first."""
+        return [
+            self.global_keyprefix + self._q_for_pri(queue, pri)
+            for pri in self.priority_steps
+            for queue in queues
+        ]
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
         """Also look into the new queue at once, whoever adds it while the consumer listens."""
@@ -254,7 +264,7 @@ class Channel(base.Channel):
 
     def _wake(self) -> None:
         if self._waiting:
-            self._waiting, self._in_poll = False, False
+            self._waiting, self._in_poll = False, None
             self._brpop_sent_at = time.monotonic()
 
     def _brpop_start(self, timeout: float | None = None) -> None:
@@ -265,7 +275,7 @@ class Channel(base.Channel):
             return
         queues = self._queue_cycle.consume(len(active))
         owner = ownership.owner()
-        keys = [self._q_for_pri(queue, pri) for pri in self.priority_steps for queue in queues]
+        keys = self._lists(queues)
         connection = self.client.connection
         self._in_poll, self._waiting = connection, False
         self._asking, self._brpop_sent_at = True, time.monotonic()
@@ -299,6 +309,9 @@ class Channel(base.Channel):
         if not self.qos.prefetch_count:
             # Without an event loop, `drain_events` delivers one: its caller may want no second.
             return _AT_ONCE if self.connection.cycle.has_loop else 1
+        if "can_consume" in vars(self.qos):
+            # Celery's ``--disable-prefetch`` has put its own there: nothing is to be held.
+            return 1
         room: int = max(1, self.qos.can_consume_max_estimate())
         # What came with the last answer is with the pool by now: how long did that take?
         took = time.monotonic() - self._answered_at
@@ -328,7 +341,7 @@ class Channel(base.Channel):
             raise Empty() if isinstance(error, NoScriptError) else error  # noqa: B904
         finally:
             if not (self._waiting or self._asking):
-                self._in_poll = False
+                self._in_poll = None
                 self._flush_brpop_reauth()
         self._answered_at = time.monotonic()
         if answer == -1:
@@ -410,7 +423,8 @@ class Channel(base.Channel):
                 if size:
                     raise NotAMessage(f"it has {size[0]} bytes, the limit is {largest()}")
                 message = read(text)
-                queue = list_name.decode().rsplit(self.sep, 1)[0]
+                queue = list_name.decode().removeprefix(self.global_keyprefix)
+                queue = queue.rsplit(self.sep, 1)[0]
             except (NotAMessage, UnicodeDecodeError) as error:
                 self._bury(delivery_tag, str(error))
                 continue

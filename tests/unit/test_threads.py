@@ -1,12 +1,13 @@
 """The threads pool: its threads outlive whatever their tasks raise."""
 
 import queue
+import threading
 
 import pytest
 from billiard.exceptions import WorkerLostError
 from celery.exceptions import WorkerShutdown
 
-from tests.support import patient
+from tests.support import patient, wait_until
 from worker.pools.threads import TaskPool
 
 
@@ -53,3 +54,36 @@ def test_a_pool_stops_though_a_thread_takes_the_last_task_meanwhile(pool):
     pool.stop()
 
     assert pool._state == pool.TERMINATE
+
+
+def test_a_pool_that_shrinks_loses_idle_threads_at_once_and_busy_ones_after_their_task(pool):
+    pool.grow(3)
+    gate, said = threading.Event(), queue.Queue()
+    for _ in range(4):
+        pool.apply_async(
+            lambda: gate.wait(patient(5)), callback=said.put, accept_callback=lambda *_: None
+        )
+    pool.shrink(3)
+    assert pool.info["threads"] == 4
+
+    gate.set()
+    wait_until(lambda: pool.info["threads"] == 1)
+    pool.grow(1)
+    for _ in range(2):
+        run(pool, lambda: None)
+    wait_until(lambda: pool.info["threads"] == 2)
+    pool.shrink(1)
+    wait_until(lambda: pool.info["threads"] == 1)
+    assert run(pool, lambda: 2) == 2
+
+
+def test_a_pool_does_not_shrink_below_nothing_and_a_pool_of_nothing_grows(pool):
+    with pytest.raises(ValueError, match="only 1 thread"):
+        pool.shrink(2)
+    pool.shrink(1)
+    said = queue.Queue()
+    pool.apply_async(lambda: 3, callback=said.put, accept_callback=lambda *_: None)
+
+    pool.grow(1)
+
+    assert said.get(timeout=patient(5)) == 3

@@ -26,7 +26,9 @@ class TaskPool(celerys.TaskPool):
 
     def on_start(self) -> None:
         """Begin without greenlets: each of the first tasks starts one."""
+        # None has an idle greenlet look whether it is to end.
         self._tasks: SimpleQueue = SimpleQueue()
+        self._stopping = False
         self._greenlets: set[gevent.Greenlet] = set()
         # By the number that stands for a task's process id: another may run in its greenlet soon.
         self._running: dict[int, gevent.Greenlet] = {}
@@ -41,6 +43,7 @@ class TaskPool(celerys.TaskPool):
 
     def on_stop(self) -> None:
         """Let what runs end, and begin nothing else."""
+        self._stopping = True
         while not self._tasks.empty():
             self._tasks.get_nowait()
         for _ in self._greenlets:
@@ -48,14 +51,18 @@ class TaskPool(celerys.TaskPool):
         gevent.joinall(list(self._greenlets))
 
     def grow(self, n: int = 1) -> None:
-        """Celery's."""
+        """Run more tasks at once, those that wait already among them."""
         self.limit += n
-        for _ in range(self._tasks.qsize()):
+        for _ in range(min(n, self._tasks.qsize())):
             self._start_more()
 
     def shrink(self, n: int = 1) -> None:
-        """Celery's; a greenlet too many ends after its task."""
+        """Run fewer tasks at once; a greenlet too many ends after its task."""
+        if n > self.limit:
+            raise ValueError(f"the pool has only {self.limit} greenlets")
         self.limit -= n
+        for _ in range(n):
+            self._tasks.put(None)
 
     def terminate_job(self, pid: int, signal: Any = None) -> None:
         """Celery's."""
@@ -75,9 +82,9 @@ class TaskPool(celerys.TaskPool):
 
     def _run(self) -> None:
         try:
-            while len(self._greenlets) <= self.limit:
+            while len(self._greenlets) <= self.limit and not self._stopping:
                 if (task := self._tasks.get()) is None:
-                    return
+                    continue
                 # What a task puts there is its own.
                 contextvars.copy_context().run(self._apply, task)
                 # Nothing of it is to live until the next one comes.

@@ -64,6 +64,18 @@ class AsynPool(asynpool.AsynPool):
             for job in unconfirmed:
                 job._accepted = False
 
+    def _track_child_process(self, proc: Any, hub: Any) -> None:
+        # Celery has marked a process that has ended with None. A connection that is lost before
+        # another one replaces it would have Celery watch None, which ends the worker.
+        if getattr(proc, "_sentinel_poll", proc) is not None:
+            super()._track_child_process(proc, hub)
+
+    def shrink(self, n: int = 1) -> None:
+        """Run fewer processes; billiard would end all of them before it refuses too many."""
+        if n > self._processes:
+            raise ValueError(f"the pool has only {self._processes} processes")
+        super().shrink(n)
+
 
 class TaskPool(prefork.TaskPool):
     """Celery's, with such processes."""

@@ -1,6 +1,7 @@
 """Celery's threads pool, without a future for each task: nobody asks for it."""
 
 import contextlib
+import itertools
 import os
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import Any
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import WorkerLostError
 from celery.concurrency import thread
+from celery.concurrency.base import BasePool
 from celery.utils.log import get_logger
 
 from worker.pools import may_begin
@@ -19,12 +21,17 @@ logger = get_logger(__name__)
 
 
 class TaskPool(thread.TaskPool):
-    """Celery's; its threads take tasks from one queue."""
+    """Celery's; its threads take tasks from one queue, and it can grow and shrink."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        # Past Celery's own, which makes an executor that nobody uses here.
+        BasePool.__init__(self, *args, **kwargs)
+        # None has an idle thread look whether it is to end.
         self._tasks: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
+        self._threads: set[threading.Thread] = set()
+        self._changing = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._stopping = False
 
     def on_apply(
         self,
@@ -37,25 +44,55 @@ class TaskPool(thread.TaskPool):
         **_: Any,
     ) -> None:
         """Celery's."""
-        if len(self._threads) < self.limit:
-            started = threading.Thread(target=self._run, name=f"task-{len(self._threads) + 1}")
-            self._threads.append(started)
-            started.start()
+        self._start_more()
         self._tasks.put((target, args, kwargs, callback, accept_callback, error_callback))
 
     def on_stop(self) -> None:
         """Let what runs end, and begin nothing else."""
+        self._stopping = True
         with contextlib.suppress(Empty):  # the threads take from it meanwhile
             while True:
                 self._tasks.get_nowait()
-        for _ in self._threads:
+        threads = list(self._threads)
+        for _ in threads:
             self._tasks.put(None)
-        for started in self._threads:
+        for started in threads:
             started.join()
-        super().on_stop()
+
+    def grow(self, n: int = 1) -> None:
+        """Run more tasks at once, those that wait already among them."""
+        self.limit += n
+        for _ in range(min(n, self._tasks.qsize())):
+            self._start_more()
+
+    def shrink(self, n: int = 1) -> None:
+        """Run fewer tasks at once; a thread too many ends after its task."""
+        if n > self.limit:
+            raise ValueError(f"the pool has only {self.limit} threads")
+        self.limit -= n
+        for _ in range(n):
+            self._tasks.put(None)
+
+    def _start_more(self) -> None:
+        if len(self._threads) >= self.limit:
+            return
+        with self._changing:
+            started = threading.Thread(target=self._run, name=f"task-{next(self._numbers)}")
+            self._threads.add(started)
+        started.start()
+
+    def _ends(self) -> bool:
+        """Whether the calling thread is one too many; it is no part of the pool then."""
+        with self._changing:
+            ends = self._stopping or len(self._threads) > self.limit
+            if ends:
+                self._threads.discard(threading.current_thread())
+            return ends
 
     def _run(self) -> None:
-        while (task := self._tasks.get()) is not None:
+        while not self._ends():
+            if (task := self._tasks.get()) is None:
+                continue
             try:
                 _apply(*task)
             except BaseException:
@@ -65,7 +102,7 @@ class TaskPool(thread.TaskPool):
             del task
 
     def _get_info(self) -> Any:
-        return dict(super()._get_info(), threads=len(self._threads))
+        return dict(BasePool._get_info(self), threads=len(self._threads))
 
 
 def _apply(
