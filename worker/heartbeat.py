@@ -73,7 +73,7 @@ class Presence(bootsteps.StartStopStep):
             startup_s=self.startup_s,
             process=presence.PROCESS,
             queues=tuple(queue.name for queue in parent.task_consumer.queues),
-            running_by_queue=Counter(map(_queue_of, running)),
+            running_by_queue=dict(Counter(map(_queue_of, running))),
         )
         try:
             presence.renew(self.redis, worker)

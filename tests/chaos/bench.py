@@ -69,7 +69,7 @@ class Bench:
     def notes_url(self):
         return self.notebook.url if self.notebook else f"{self.url}/1"
 
-    def worker(self, pool, concurrency=4, queues=QUEUE):
+    def worker(self, pool, concurrency=4, queues=QUEUE, name=None):
         """Start a worker."""
         log = self.folder / f"{pool}-{len(list(self.folder.iterdir()))}.log"
         environment = {
@@ -91,7 +91,7 @@ class Bench:
                     *(sys.executable, "-m", "celery", "-A", "tests.chaos.work", "worker"),
                     *("--pool", pool, "--concurrency", str(concurrency), "--queues", queues),
                     *("--without-mingle", "--without-gossip", "--loglevel", "INFO"),
-                    *("--hostname", f"{pool}@%h"),
+                    *("--hostname", name or f"{pool}@%h"),
                 ],
                 env=environment,
                 cwd=ROOT,
@@ -195,6 +195,11 @@ class Bench:
         """What the workers answer to ``ping``."""
         with Celery(broker=f"{self.url}/0", set_as_current=False) as app:
             return app.control.ping(timeout=1)
+
+    def control(self, command, queue):
+        """Tell all workers to consume a queue, or to leave it."""
+        with Celery(broker=f"{self.url}/0", set_as_current=False) as app:
+            getattr(app.control, command)(queue, reply=True, timeout=5)
 
     def commands(self, name="eval"):
         """How many of these Redis has seen."""
