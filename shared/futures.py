@@ -8,6 +8,7 @@ import asyncio
 import collections
 import contextlib
 import itertools
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -28,6 +29,7 @@ from concurrent.futures.process import BrokenProcessPool
 from concurrent.futures.thread import BrokenThreadPool
 from typing import Any
 
+from shared import endings
 from shared.calls.encoding import Mode
 from shared.calls.outcomes import Outcomes
 from shared.multiprocessing.jobs import Chunk, Job, encode
@@ -166,6 +168,12 @@ class ClusterExecutor(Executor):
         if wait:
             self._pool.join()
 
+    def __exit__(self, *raised: Any) -> None:  # noqa: PYI036 - handed on as they are
+        """Wait for what was submitted, or end it: Ctrl-C would have reached local processes too."""
+        if isinstance(raised[1], KeyboardInterrupt) or endings.by_signal():
+            self._pool.terminate()
+        super().__exit__(*raised)
+
     def _values(
         self,
         fn: Callable[..., Any],
@@ -256,6 +264,9 @@ class _ExecutorPool(Pool):
         return [job.result.future for job in jobs if isinstance(job.result, _FutureResult)]
 
     def _end_at_exit(self) -> None:
+        if _is_interrupted():
+            super()._end_at_exit()
+            return
         self.close()
         self.join()
 
@@ -302,6 +313,10 @@ class _FutureResult:
 
     def took(self, chunks: int) -> None:
         pass
+
+
+def _is_interrupted() -> bool:
+    return endings.by_signal() or isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
 
 
 def _first(outcomes: Outcomes) -> Any:

@@ -12,6 +12,7 @@ from celery.worker import state
 from shared.broker import keys, presence
 from shared.broker.connections import connect, store
 from shared.calls import encoding
+from shared.endings import Background
 from shared.laboratory import probes
 from shared.pools import PoolKind
 from shared.settings import current
@@ -124,6 +125,7 @@ class Counts:
         self._pending: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._news = threading.Event()
+        self._ended = threading.Event()
         self._pid = 0
 
     def add(self, queue: str, outcome: str) -> None:
@@ -131,7 +133,8 @@ class Counts:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._lock, self._news = threading.Lock(), threading.Event()
-            threading.Thread(target=self._flush_forever, name="counts", daemon=True).start()
+            self._ended = threading.Event()
+            Background(self._flush_forever, "counts", end=self._end).start()
         with self._lock:
             self._pending[f"{queue}:{outcome}"] += 1
         if not self._news.is_set():
@@ -153,12 +156,15 @@ class Counts:
             with self._lock:
                 self._pending.update(pending)
 
+    def _end(self) -> None:
+        self._ended.set()
+        self._news.set()
+
     def _flush_forever(self) -> None:
-        pause = threading.Event()
-        while True:
+        while not self._ended.is_set():
             self._news.wait()
             self._news.clear()
-            pause.wait(FLUSH_S)
+            self._ended.wait(FLUSH_S)
             self.flush()
             if self._pending:
                 self._news.set()

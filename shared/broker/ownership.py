@@ -40,6 +40,7 @@ from shared.broker.recovery import (
     is_about_the_data,
     return_all,
 )
+from shared.endings import Background
 from shared.settings import current
 
 logger = get_logger(__name__)
@@ -47,7 +48,6 @@ logger = get_logger(__name__)
 _RENEWALS_PER_LEASE = 4
 # Also a sign to the renewer that the threads of this process have their turns.
 _RENEWALS_AT_LEAST_EVERY_S = 2.5
-_END_WITHIN_S = 5.0
 _AT_ONCE = 1_000
 # Acknowledgements wait this long for others: as many finished tasks run again after a kill.
 _GATHER_S = 0.001
@@ -163,8 +163,8 @@ class Owner:
         self._settler = connect(settings)
         self._become_another(self._settler)
         self._threads = [
-            threading.Thread(target=self._renew_forever, name="lease", daemon=True),
-            threading.Thread(target=self._settle_forever, name="settle", daemon=True),
+            Background(self._renew_forever, "lease", end=self._end_threads),
+            Background(self._settle_forever, "settle", end=self._end_threads),
         ]
         for thread in self._threads:
             thread.start()
@@ -301,11 +301,8 @@ class Owner:
         `failed` is a worker that ends by an error of its own. One of its messages may be the
         cause: all are counted as those of a worker that was killed.
         """
-        with self._renewing:
-            self._stopped.set()
-        self._news.set()
         for thread in self._threads:
-            thread.join(_END_WITHIN_S)
+            thread.end()
         try:
             self.flush()
             if failed:
@@ -316,6 +313,11 @@ class Owner:
             self._settler.zrem(OWNERS, self.name)
         except redis.RedisError as error:
             logger.warning("what %s holds comes back when its lease ends: %s", self.name, error)
+
+    def _end_threads(self) -> None:
+        with self._renewing:
+            self._stopped.set()
+        self._news.set()
 
     def _become_another(self, client: redis.Redis) -> None:
         name = f"{self.hostname}:{uuid.uuid4().hex[:12]}"
@@ -347,7 +349,7 @@ class Owner:
                 logger.exception("returning the messages of a lost worker failed")
 
     def _settle_forever(self) -> None:
-        absence = Absence("the acknowledging thread")
+        absence = Absence("the acknowledging thread", sleep=self._stopped.wait)
         while not self._stopped.is_set():
             self._news.wait()
             time.sleep(_GATHER_S)

@@ -25,6 +25,7 @@ from shared.broker import renewing
 from shared.broker.connections import LONGEST_PAUSE_S, REFUSALS, Absence, ask, connect, foreseen
 from shared.broker.keys import REPLIES
 from shared.calls import output
+from shared.endings import Background
 from shared.errors import BrokerGone, BrokerRefused, RepliesLost
 from shared.settings import Settings, current
 
@@ -38,6 +39,8 @@ _READ_AT_ONCE = 500
 _TRIM_ENTRIES = 500
 _TRIM_BYTES = 1_000_000
 _QUIET_S = 0.5
+# The thread may be in a command that Redis does not answer.
+_END_WITHIN_S = 2.0
 
 
 class Inbox:
@@ -61,7 +64,7 @@ class Inbox:
         renewing.replies.every(settings.reply_lease_s / 4, "PEXPIRE")
         renewing.replies.keep(self.name, self.name, self._lease_ms)
         self._closed = False
-        self._thread = threading.Thread(target=self._read_forever, name="replies", daemon=True)
+        self._thread = Background(self._read_forever, "replies", end=self._wake_to_end)
         self._thread.start()
 
     def expect(
@@ -79,12 +82,23 @@ class Inbox:
 
     def close(self) -> None:
         """Remove the stream from Redis."""
-        self._closed = True
         renewing.replies.drop(self.name)
+        self._thread.end(_END_WITHIN_S)
         try:
             connect(self._settings, answer_within_s=1.0).delete(self.name)
         except redis.RedisError as error:
             logger.debug("the reply stream stays until its lease ends: %s", error)
+
+    def _wake_to_end(self) -> None:
+        """Have the reading thread end: it waits in Redis, for an entry."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            client = connect(self._settings, answer_within_s=1.0)
+            client.xadd(self.name, {"id": "bye"}, nomkstream=True)
+        except redis.RedisError as error:
+            logger.debug("the reading thread is not told: %s", error)
 
     def _create(self) -> str:
         position = self._redis.xadd(self.name, {"id": "hello"}, maxlen=1)
@@ -103,6 +117,8 @@ class Inbox:
                         self._position = self._create()
                     renewed_at = time.monotonic()
                 answer = self._read(_QUIET_S if self._read_entries else self._block_s)
+                if self._closed:
+                    return
                 absence.end()
                 self._deliver(answer)
                 self._trim(quiet=not answer)

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from shared.endings import Background
+
 logger = logging.getLogger(__name__)
 
 PAUSE_S = 0.05
@@ -83,20 +85,27 @@ class _Flusher:
     def __init__(self) -> None:
         self._waiting: set[Captured] = set()
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._thread: Background | None = None
+        self._ended = False
 
     def later(self, captured: Captured) -> None:
         with self._changed:
             self._waiting.add(captured)
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="output", daemon=True)
+                self._ended = False
+                self._thread = Background(self._run, "output", end=self._end)
                 self._thread.start()
             self._changed.notify()
 
+    def _end(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+
     def _run(self) -> None:
-        while True:
+        while not self._ended:
             with self._changed:
-                while not self._waiting:
+                while not (self._waiting or self._ended):
                     self._changed.wait()
             time.sleep(PAUSE_S)
             with self._changed:

@@ -21,6 +21,7 @@ from typing import Any
 
 from shared.broker import renewing
 from shared.broker.connections import Absence
+from shared.endings import Background
 from shared.handles.scripts import Script
 from shared.settings import current
 
@@ -107,8 +108,8 @@ class Keeper:
         self._changed = threading.Condition()  # the old one may be held, by a thread that is gone
         self._handles: weakref.WeakSet[Any] = weakref.WeakSet()
         self._holds: set[Hold] = set()
-        self._thread: threading.Thread | None = None
-        self._wake = False
+        self._thread: Background | None = None
+        self._wake = self._ended = False
 
     def watch(self, handle: Any) -> None:
         """Renew a handle's keys for as long as the object is alive."""
@@ -146,6 +147,10 @@ class Keeper:
         if len(handles):
             self._start()
 
+    def _end(self) -> None:
+        self._ended = True
+        self._rouse()
+
     def _rouse(self) -> None:
         """Have the thread look anew at what is due."""
         with self._changed:
@@ -158,14 +163,15 @@ class Keeper:
             command = _RENEW_HOLDS.read_command("keeper", int(lease_s * 1000))
             renewing.holds.every(lease_s / 4, *command)
             renewing.handles.every(current().handle_lease_s / 4, *_RENEW.read_command("keeper"))
-            self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+            self._ended = False
+            self._thread = Background(self._run, "keeper", end=self._end)
             self._thread.start()
 
     def _run(self) -> None:
         handles_at = time.monotonic() + current().handle_lease_s / 4
         holds_at = time.monotonic()
         absence = Absence("a thread that renews leases")
-        while True:
+        while not self._ended:
             with self._changed:
                 due = min(handles_at, holds_at) if self._holds else handles_at
                 if not self._wake:

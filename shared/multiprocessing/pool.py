@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from shared import publishing
+from shared import endings, publishing
 from shared.app import app
 from shared.broker import presence
 from shared.broker.connections import Absence, foreseen, store
@@ -63,12 +63,26 @@ def _terminate_at_exit() -> None:
             pool._end_at_exit()
 
 
+def _watch_signals() -> None:
+    if context.current() is None:  # what a task has opened ends with its worker's task
+        endings.watch_signals()
+
+
+def _terminate_by_signal() -> None:
+    for pool in list(_open_pools):
+        if pool._state != _TERMINATE:
+            pool.terminate()
+
+
 atexit.register(_terminate_at_exit)
+endings.on_signal.append(_terminate_by_signal)
 
 Function = Callable[..., Any]
 _RUN, _CLOSE, _TERMINATE = "RUN", "CLOSE", "TERMINATE"
 # Chunks pushed in one round trip, at most; a larger batch would delay the first of them.
 _BATCH = 200
+# At exit the feeder may be in a command that Redis does not answer.
+_END_WITHIN_S = 2.0
 
 
 class Pool:
@@ -137,6 +151,7 @@ class Pool:
         weakref.finalize(self, _wake, self._changed).atexit = False
         self._feeder.start()
         _open_pools.add(self)
+        _watch_signals()
 
     def __del__(self) -> None:
         if getattr(self, "_state", None) == _RUN:
@@ -230,6 +245,7 @@ class Pool:
 
     def _end_at_exit(self) -> None:
         self.terminate()
+        self._feeder.join(_END_WITHIN_S)
 
     def join(self) -> None:
         """Wait until everything accepted is done; ValueError before `close` or `terminate`."""

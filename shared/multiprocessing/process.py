@@ -18,13 +18,14 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from shared import publishing
+from shared import endings, publishing
 from shared.app import app
 from shared.broker import presence
 from shared.broker.connections import store
 from shared.calls import codec, context, encoding, inbox, redirection
 from shared.calls.encoding import Mode
 from shared.calls.outcomes import Outcome, decode_outcomes
+from shared.endings import Background
 from shared.errors import DaySixError, NotPortable
 from shared.laboratory import workloads
 from shared.pools import PoolKind
@@ -225,6 +226,7 @@ class _Remote:
         # The name alone: the threads that wait for the answer must not keep the process alive.
         self._name = process.name
         self.ended = threading.Event()
+        self._over = threading.Event()  # ended, or nobody is left who asks
         self.exitcode: int | None = None
         self._started = threading.Event()
         self._where: dict[str, Any] = {}
@@ -265,7 +267,7 @@ class _Remote:
         except BaseException:
             replies.forget(self._call_id)
             raise
-        threading.Thread(target=self._watch, name="process-watch", daemon=True).start()
+        Background(self._watch, "process-watch", end=self._over.set).start()
 
     def whereabouts(self) -> dict[str, Any]:
         """Pid and host; waits until they are known or it has ended."""
@@ -340,12 +342,13 @@ class _Remote:
                 self.exitcode = code
                 self.ended.set()
                 self._started.set()
+                self._over.set()
                 if self._pipe is not None:
                     os.close(self._pipe[1])
 
     def _watch(self) -> None:
         """Notice a worker that died with its process: nobody is left to answer."""
-        while not self.ended.wait(_WATCH_S):
+        while not self._over.wait(_WATCH_S):
             if "worker" not in self._where:
                 continue
             try:
@@ -450,6 +453,9 @@ def _end_at_exit() -> None:
     if not _registered:
         _registered = True
         atexit.register(_leave_no_children)
+        endings.on_signal.append(end_children)
+    if context.current() is None:
+        endings.watch_signals()
 
 
 def _leave_no_children() -> None:
@@ -457,7 +463,7 @@ def _leave_no_children() -> None:
 
     After Ctrl-C all are ended: the terminal would have sent them the signal too.
     """
-    if isinstance(getattr(sys, "last_value", None), KeyboardInterrupt):
+    if endings.by_signal() or isinstance(getattr(sys, "last_value", None), KeyboardInterrupt):
         end_children()
     end_children(daemons_only=True)
     for process in active_children():

@@ -62,6 +62,16 @@ def scenarios(kills, pools, plain, failovers):
         yield "pool processes", lambda: faults.kill_children(max(5, kills // 4))
 
 
+def stops(times, pools):
+    """The same for workers that are stopped in order."""
+    for pool in pools:
+        yield f"{times} stops, {pool}", lambda p=pool: faults.stop_workers(p, times)
+        yield (
+            f"{times // 4} stops with tasks that wait, {pool}",
+            lambda p=pool: faults.stop_workers(p, max(1, times // 4), lease_s=10.0, waiting=30),
+        )
+
+
 def _named(report):
     report.fault += " (plain Celery)"
     return report
@@ -76,6 +86,7 @@ def main():
         default=0,
         help="have Redis fail over so often instead, 15 s each, then be busy, full, loading …",
     )
+    parser.add_argument("--stops", type=int, help="instead: orderly stops of each pool's worker")
     parser.add_argument("--pools", default=",".join(POOLS), help="comma-separated")
     parser.add_argument("--no-plain", action="store_true", help="leave plain Celery out")
     arguments = parser.parse_args()
@@ -87,7 +98,12 @@ def main():
     console = Console(stderr=True)
     table = Table(*COLUMNS)
     failed = 0
-    for name, run in scenarios(arguments.kills, pools, not arguments.no_plain, arguments.failovers):
+    chosen = (
+        stops(arguments.stops, pools)
+        if arguments.stops
+        else scenarios(arguments.kills, pools, not arguments.no_plain, arguments.failovers)
+    )
+    for name, run in chosen:
         console.print(f"… {name}")
         report = run()
         # The plain one is shown for comparison.

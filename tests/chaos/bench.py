@@ -37,7 +37,7 @@ class Bench:
         **variables,
     ):
         """`config`: more of Redis' own; `variables`: more of the workers' environment."""
-        self.plain, self.lease_s, self.variables = plain, leased(lease_s), variables
+        self.plain, self.lease_s = plain, leased(lease_s)
         self.random = random.Random(seed)
         self.mark = uuid.uuid4().hex
         self.server = RedisServer(persistent=persistent, config=config)
@@ -50,7 +50,7 @@ class Bench:
         self.notes = self.notebook.client if config else redis.Redis.from_url(f"{self.url}/1")
         self.start_redis, self.kill_redis = self.server.start, self.server.kill
         self.workers = []
-        self.environment = {}  # of workers, beside what every one has
+        self.environment = variables  # of workers, beside what every one has
         self.sent = 0
 
     def __enter__(self):
@@ -81,7 +81,6 @@ class Bench:
             "CHAOS_PLAIN": "1" if self.plain else "0",
             "WORKER_LEASE_S": str(self.lease_s),
             "PYTHONDONTWRITEBYTECODE": "1",
-            **self.variables,
             MARK: self.mark,
             **self.environment,
         }

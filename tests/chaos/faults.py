@@ -1,8 +1,10 @@
 """What is done to the service; each fault returns the account of its tasks."""
 
 import signal
+import sys
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import psutil
 
@@ -11,6 +13,7 @@ from tests.chaos.bench import QUEUE, Bench, stop
 from tests.support import patient, wait_until
 
 CONCURRENCY = 4
+STOPPED = "worker stopped"
 
 
 @dataclass
@@ -27,9 +30,13 @@ class Report:
     dead: int
     recovery_s: float  # until everything was done, from the last fault on
     slots: int = field(default=CONCURRENCY)
+    crashes: int = 0
 
     @property
     def passed(self):
+        if self.fault == STOPPED:
+            # Leases as short as theirs end on a busy machine, and the tasks of a worker run again.
+            return not self.lost and not self.crashes
         return not self.lost and not self.again and self.twice <= self.times * self.slots
 
 
@@ -80,6 +87,35 @@ def kill_workers(pool, times, *, plain=False, seed=1, recover=True):
             bench.worker(pool, CONCURRENCY)
             recovery = _drain(bench, 60 if not plain else 0.1) if rest["taken"] else 0.0
         return _report(bench, "worker killed", pool, times, recovery)
+
+
+def stop_workers(pool, times, *, at_once=4, lease_s=0.4, waiting=0, seed=9):
+    """SIGTERM workers at random moments while they drain their queue; how many ended badly.
+
+    `waiting`: so many tasks with a countdown lie in them meanwhile.
+    """
+    bad = []
+    with Bench(seed=seed, WORKER_LEASE_S=str(lease_s)) as bench:
+        bench.send(waiting, eta=datetime.now(UTC) + timedelta(hours=1))
+        for begun in range(0, times, at_once):
+            bench.send(max(0, 400 - bench.client.llen(QUEUE)), seconds=0.005)
+            workers = [bench.worker(pool, CONCURRENCY) for _ in range(min(at_once, times - begun))]
+            for worker in workers:
+                wait_until(lambda w=worker: "succeeded" in bench.log_of(w), 60, "a first task")
+            time.sleep(bench.random.uniform(0.0, 0.5))
+            for worker in workers:
+                worker.terminate()
+            for worker in workers:
+                status = worker.wait(patient(60))
+                bench.workers.remove(worker)
+                said = bench.log_of(worker)
+                if status or "Traceback" in said:
+                    bad.append((status, said))
+        report = _report(bench, STOPPED, pool, times, 0.0)
+    for status, said in bad:
+        print(f"{pool}: exit {status}", *said.splitlines()[-40:], sep="\n", file=sys.stderr)
+    report.crashes = len(bad)
+    return report
 
 
 def kill_children(times, *, seed=2):
