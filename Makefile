@@ -19,9 +19,9 @@ demo: ## run the tour on a stack of local processes; no Docker, no Redis needed
 	@# exec: a SIGTERM to make has to reach the stack, not a shell in between.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/producer stack --stay-on-tty -- producer tour
 
-test: ## run every test that this machine can run
+test: ## run every test that this machine can run, side by side; or some: PYTEST_ARGS="tests/unit"
 	@$(PYTHON) tools/setup.py dev
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(or $(PYTEST_ARGS),-n auto)
 
 test-cpython: ## run CPython's own tests on our queues, locks and the like
 	@$(PYTHON) tools/setup.py dev

@@ -1,12 +1,15 @@
 """What all tests share: no setting of the caller's environment reaches them."""
 
 import os
+import re
 import shutil
 import signal
 import sys
+from collections import Counter
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from shared import settings
 from shared.app import app, configuration
@@ -28,6 +31,67 @@ hypothesis.settings.load_profile(
 
 # Started in the background of a shell, all of this would ignore the Ctrl-C that tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers():
+    """Side by side with ``-n auto``: two for each core, since the tests mostly wait."""
+    return 2 * (os.cpu_count() or 1)
+
+
+# Each of these starts something large: one process runs all of it, beside the others.
+TOGETHER = (
+    "tests/stack/",
+    "tests/cpython/test_workers.py",
+    "tests/cpython/test_executors.py",
+    "tests/integration/test_flower.py",
+)
+
+
+class Scheduler(LoadScopeScheduling):
+    """Hands out single tests to whoever is free, so that no long file ends last."""
+
+    def _split_scope(self, nodeid):
+        return next((part for part in TOGETHER if nodeid.startswith(part)), nodeid)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduler(config, log)
+
+
+# An address, a random id: what differs from one process that collects the tests to the next.
+_BY_PROCESS = re.compile(r" at 0x[0-9a-f]+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Give each test the same id in every process: xdist hands the tests out by their ids."""
+    seen = Counter()
+    for item in items:
+        name = _BY_PROCESS.sub("…", item.nodeid)
+        if name != item.nodeid:
+            seen[name] += 1
+            item._id = item.id.parse(f"{name}{seen[name]}")
+
+
+def pytest_sessionstart(session):
+    """Keep xdist's pipe out of forked children: one that outlives its test would hold it open.
+
+    The other end waits until the pipe is closed by everybody, also for a process that has died.
+    """
+    if not hasattr(session.config, "workerinput"):
+        return
+    # By its name: execnet sends its class as text.
+    plugins = session.config.pluginmanager.get_plugins()
+    (worker,) = (one for one in plugins if type(one).__name__ == "WorkerInteractor")
+    io = worker.channel.gateway._io
+    ends = [io.infile.fileno(), io.outfile.fileno()]
+    nothing = os.open(os.devnull, os.O_RDWR)
+
+    def close_in_child():
+        for end in ends:
+            os.dup2(nothing, end)
+
+    os.register_at_fork(after_in_child=close_in_child)
 
 
 def forget_settings():

@@ -23,7 +23,7 @@ LISTS = [kind.value for kind in PoolKind]
 # What a client needs to read anything at all.
 GROUPS = ("read", "connection", "transaction")
 NEEDED = {"sadd", "srem", "brpop", "del", "publish", "psubscribe", "punsubscribe"}
-ANSWERS = f"{uuid.uuid4()}.{inspection.REPLIES}"
+ANSWERS = f"{uuid.UUID(int=1)}.{inspection.REPLIES}"
 NAMES = [value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)]
 KEYS = [
     *(name for name in NAMES if name[-1] not in ":-"),
@@ -33,7 +33,7 @@ KEYS = [
     *("unacked", "unacked_index", "unacked_mutex", "celery", "evil.pidbox"),
     *("_kombu.binding.", "_kombu.binding.celery", "_kombu.binding_deadlines"),
     *("_kombu.binding.celery.pidbox", "_kombu.binding.reply.celery.pidbox"),
-    f"{uuid.uuid4()}.reply.celery.pidbox",
+    f"{uuid.UUID(int=2)}.reply.celery.pidbox",
     f"{ANSWERS}\x06\x165",
 ]
 
