@@ -7,9 +7,11 @@ PYTHON ?= $(shell for needs in ', venv, ensurepip' ''; do \
 BIN := .venv/bin
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
+FUZZ_S ?= 600
+FUZZ_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help demo test test-cpython chaos fuzz bench lint packages up lock
+.PHONY: help demo test test-cpython chaos fuzz fuzz-values bench lint packages up lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +33,11 @@ chaos: ## kill workers, Redis and connections, and account for every task; about
 	@$(PYTHON) tools/setup.py dev
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
-fuzz: ## try two thousand made-up values a property instead of twenty; about ten minutes
+fuzz: ## hostile messages and odd entries while workers are killed, for FUZZ_S seconds (600)
+	@$(PYTHON) tools/setup.py dev
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S) $(FUZZ_ARGS)
+
+fuzz-values: ## try two thousand made-up values a property instead of twenty; about ten minutes
 	@$(PYTHON) tools/setup.py dev
 	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m hypothesis tests/unit tests/handles $(PYTEST_ARGS)
 

@@ -1,5 +1,6 @@
 """How a worker treats the messages that it took, where Celery leaves it to the transport."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
@@ -73,6 +74,8 @@ class Request(base.Request):
             and isinstance(embedded, dict | None)
         ):
             raise InvalidTaskError("its body is not arguments, keywords and options")
+        if self._type in encoding.NAMES and not _is_call(arguments, keywords):
+            raise InvalidTaskError("its arguments are not those of a call")
         header = self._request_dict.get
         if _kind is not PoolKind.PREFORK:
             # Nothing is sent to another process, so that it need not be decoded once more.
@@ -192,6 +195,18 @@ class Consumer(base_consumer.Consumer):
         )
         message.refusal = refused[:500]
         super().on_invalid_task(body, message, exc)
+
+
+def _is_call(arguments: Sequence[Any], keywords: dict[str, Any]) -> bool:
+    """Whether these are a payload, a reply stream and options."""
+    payload, reply_to, *options = (*arguments, None, None)[: max(2, len(arguments))]
+    return (
+        type(payload) is bytes
+        and type(reply_to) is str
+        and len(options) <= 1
+        and all(isinstance(some, dict | None) for some in options)
+        and not keywords
+    )
 
 
 def _task_of(message: Any) -> str:

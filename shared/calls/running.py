@@ -74,19 +74,27 @@ def process(task: Any, payload: bytes, reply_to: str, options: dict[str, Any]) -
 def _answer(
     task: Any, payload: bytes, reply_to: str, options: dict[str, Any], run: Callable[..., Any]
 ) -> Any:
-    with (
-        context.running(task.request, reply_to, options) as running,
-        cleaner.serving(options.get("run", ""), running.kind),
-    ):
-        outcomes, error = run(payload, options)
-        outbox.answer(
-            reply_to,
-            task.request.id,
-            encode_outcomes(outcomes),
-            running.rest(),
-            # One that was acknowledged when it began is nobody's any more.
-            delivery_tag=task.request.properties["delivery_tag"] if task.acks_late else "",
-        )
+    ran = False
+    try:
+        with (
+            context.running(task.request, reply_to, options) as running,
+            cleaner.serving(options.get("run", ""), running.kind),
+        ):
+            outcomes, error = run(payload, options)
+            ran = True
+            outbox.answer(
+                reply_to,
+                task.request.id,
+                encode_outcomes(outcomes),
+                running.rest(),
+                # One that was acknowledged when it began is nobody's any more.
+                delivery_tag=task.request.properties["delivery_tag"] if task.acks_late else "",
+            )
+    except Exception as unforeseen:
+        if not ran:
+            # Its options are none of ours. The caller must hear of it all the same.
+            _answer_error(task.request.id, (payload, reply_to), unforeseen)
+        raise
     if error is not None:
         if isinstance(error, Exception) or _is_the_end(error):
             raise error
