@@ -11,7 +11,7 @@ FUZZ_S ?= 600
 FUZZ_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help demo test test-cpython chaos fuzz fuzz-values bench lint packages up lock
+.PHONY: help demo test test-cpython test-celery chaos fuzz fuzz-values bench lint packages up lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ test: ## run every test that this machine can run, side by side; or some: PYTEST
 test-cpython: ## run CPython's own tests on our queues, locks and the like
 	@$(PYTHON) tools/setup.py dev
 	@$(BIN)/python -m pytest tests/cpython $(PYTEST_ARGS)
+
+test-celery: ## run Celery's and kombu's own tests on our transport and on theirs; an hour and a half
+	@$(PYTHON) tools/setup.py dev
+	@$(BIN)/python -m tests.suites
 
 chaos: ## kill workers, Redis and connections, and account for every task; about an hour
 	@$(PYTHON) tools/setup.py dev
