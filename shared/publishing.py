@@ -32,6 +32,7 @@ from shared.app import SENT_AT, app
 from shared.broker import keys
 from shared.broker.connections import AWAY, Lua, foreseen, store
 from shared.broker.messages import body_limit
+from shared.broker.pushing import PUSH_ONE, REPEATED_WITHIN_S
 from shared.errors import MessageTooLarge
 from shared.handles.scripts import me
 from shared.settings import current
@@ -54,18 +55,6 @@ for first = 3, count + 2, 1000 do
 end
 return {count, 0}
 """)
-
-
-# KEYS: the queue's list, what this thread has pushed last. ARGV: the task's id, the message, how
-# many seconds the second key stays. A push that is repeated after a lost answer counts once.
-_PUSH_ONE = Lua("""
-if redis.call('set', KEYS[2], ARGV[1], 'ex', ARGV[3], 'get') ~= ARGV[1] then
-    redis.call('lpush', KEYS[1], ARGV[2])
-end
-""")
-
-# Nobody repeats a push later than this: redis-py's and the pools' own attempts have ended.
-_REPEATED_WITHIN_S = 60
 
 
 class Template:
@@ -185,7 +174,7 @@ def push(
     if not messages:
         return 0
     mark = keys.PUSHED + (mark or new_id())
-    return _push(queue, messages, limit, mark, _REPEATED_WITHIN_S, once=once)[0]
+    return _push(queue, messages, limit, mark, REPEATED_WITHIN_S, once=once)[0]
 
 
 def push_once(
@@ -255,9 +244,9 @@ class Task(celery.Task):
             shadow = self.shadow_name(args, kwargs, options)
             message = template.render(task_id, args, kwargs, shadow=shadow)
             mark = keys.PUSHED + me()
-            parameters = (2, template.queue, mark, task_id, message, _REPEATED_WITHIN_S)
+            parameters = (2, template.queue, mark, task_id, message, REPEATED_WITHIN_S)
             try:
-                _PUSH_ONE.ask(store(), *parameters)
+                PUSH_ONE.ask(store(), *parameters)
             except AWAY as error:
                 # A push that Redis did, and whose answer was lost, is not done again.
                 self._push_again(error, *parameters)
@@ -279,7 +268,7 @@ class Task(celery.Task):
             if retries == 0:
                 raise error
             retry_over_time(
-                _PUSH_ONE.ask,
+                PUSH_ONE.ask,
                 AWAY,
                 (store(), *parameters),
                 max_retries=retries and retries - 1,

@@ -18,7 +18,7 @@ import redis
 from kombu.log import get_logger
 
 from shared.broker.connections import foreseen, store
-from shared.broker.keys import DEAD, DEAD_LETTERS, DEAD_QUEUES, RESULT, is_queue
+from shared.broker.keys import DEAD, DEAD_LETTERS, DEAD_QUEUES, PUSHED, RESULT, is_queue
 from shared.broker.messages import HISTORY, parse, parse_tag, parts
 from shared.errors import DaySixError
 
@@ -46,13 +46,15 @@ redis.call('hdel', KEYS[1], ARGV[1])
 return 1
 """
 
-# KEYS: the index, the letters, the queues, the list, the stored result. ARGV: id, queue, message.
+# KEYS: the index, the letters, the queues, the list, the stored result, a mark of this attempt, which
+# may be repeated after a lost answer. ARGV: id, queue, message.
 # The push is first: it fails where the list is of another type, and then nothing has changed.
 _RETRY = """
 if redis.call('hexists', KEYS[2], ARGV[1]) == 0 then
-    return 0
+    return redis.call('exists', KEYS[6])
 end
 redis.call('lpush', KEYS[4], ARGV[3])
+redis.call('set', KEYS[6], 1, 'ex', 60)
 redis.call('hdel', KEYS[2], ARGV[1])
 redis.call('zrem', KEYS[1], ARGV[1])
 redis.pcall('hincrby', KEYS[3], ARGV[2], -1)
@@ -209,9 +211,10 @@ def retry(letter_id: str) -> str:
         message["headers"].pop(HISTORY, None)
         text = json.dumps(message).encode()
     key = _key(letter_id)
-    keys = (DEAD, DEAD_LETTERS, DEAD_QUEUES, list_name, RESULT.encode() + key)
+    mark = PUSHED + uuid.uuid4().hex
+    keys = (DEAD, DEAD_LETTERS, DEAD_QUEUES, list_name, RESULT.encode() + key, mark)
     with foreseen():
-        if not store().eval(_RETRY, 5, *keys, key, letter["queue"].encode(*_ANY), text):
+        if not store().eval(_RETRY, 6, *keys, key, letter["queue"].encode(*_ANY), text):
             raise NoSuchLetter(letter_id)
     return str(letter["queue"])
 

@@ -30,7 +30,7 @@ from kombu.transport import virtual
 from kombu.utils.json import dumps
 from redis.exceptions import NoScriptError, RedisError
 
-from shared.broker import deadletters, ownership
+from shared.broker import deadletters, ownership, pushing
 from shared.broker.answers import Parser
 from shared.broker.connections import AWAY
 from shared.broker.events import listeners
@@ -477,10 +477,30 @@ class Channel(base.Channel):
             lambda client: deadletters.bury(client, delivery_tag, reason, worker=owner.hostname)
         )
 
+    @contextlib.contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """kombu's; a closed channel counts as a lost connection, so that kombu takes another.
+
+        kombu closes a producer's channel when declaring a queue over it had to connect again.
+        """
+        if not client and self.connection is None:
+            raise redis.ConnectionError("the channel was closed")
+        with super().conn_or_acquire(client) as connected:
+            yield connected
+
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        """Put a message on its queue, unless no worker would take it for its size."""
+        """Put a message on its queue, unless no worker would take it for its size.
+
+        A publish that kombu repeats after a lost answer counts once.
+        """
         check_sendable(message)
-        super()._put(queue, message, **kwargs)
+        if kwargs.get("_publish_batch") or self.global_keyprefix or queue in self._expires:
+            super()._put(queue, message, **kwargs)
+            return
+        key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
+        given = pushing.parameters(key, message["properties"], dumps(message))
+        with self.conn_or_acquire() as client:
+            pushing.PUSH_ONE.call(client, *given)
 
     def _put_fanout(self, exchange: str, message: Any, routing_key: str, **kwargs: Any) -> None:
         """Kombu's, and a note of whether anybody received an event."""

@@ -1,0 +1,48 @@
+"""One push, which counts once however often it is repeated after a lost answer."""
+
+import os
+import threading
+import uuid
+from typing import Any
+
+from shared.broker.connections import Lua
+from shared.broker.keys import PUSHED
+
+# Nobody repeats a push later than this: redis-py's and the pools' own attempts have ended.
+REPEATED_WITHIN_S = 60
+
+# KEYS: the queue's list, what this thread has pushed there last. ARGV: which push this is, the
+# message, how many seconds the second key stays.
+PUSH_ONE = Lua("""
+if redis.call('set', KEYS[2], ARGV[1], 'ex', ARGV[3], 'get') ~= ARGV[1] then
+    redis.call('lpush', KEYS[1], ARGV[2])
+end
+""")
+
+
+class _Last(threading.local):
+    """What this thread, or greenlet, publishes by kombu's way."""
+
+    def __init__(self) -> None:
+        self.thread = uuid.uuid4().hex
+        self.properties: Any = None
+        self.push = ""
+
+
+_last = _Last()
+
+
+def parameters(key: str, properties: Any, message: str) -> tuple[Any, ...]:
+    """What `PUSH_ONE` takes. kombu's further attempts bring the same `properties` object."""
+    if _last.properties is not properties:
+        _last.properties, _last.push = properties, uuid.uuid4().hex
+    mark = f"{PUSHED}{_last.thread}@{key}"
+    return 2, key, mark, _last.push, message, REPEATED_WITHIN_S
+
+
+def _forget() -> None:
+    global _last  # noqa: PLW0603 - a forked child is another
+    _last = _Last()
+
+
+os.register_at_fork(after_in_child=_forget)
