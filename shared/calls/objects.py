@@ -84,7 +84,14 @@ def describe(value: Any) -> tuple[bool, Any, Any]:
     ):
         return False, [class_name(kind), [list(value)]], None
     reducer = copyreg.dispatch_table.get(kind)
-    reduced: Any = reducer(value) if reducer else value.__reduce_ex__(4)
+    try:
+        reduced: Any = reducer(value) if reducer else value.__reduce_ex__(4)
+    except Exception as error:
+        # A class that cannot be copied says so with TypeError, NotImplementedError …
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise NotPortable(
+            f"an object of {kind.__module__}.{kind.__qualname__}", f"its class refuses ({reason})"
+        ) from error
     if isinstance(reduced, str):
         return True, [f"{references.home(value)}:{reduced}"], None
     parts: list[Any] = [*reduced, None, None, None, None][:6]

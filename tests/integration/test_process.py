@@ -162,7 +162,7 @@ def test_wrong_use_raises_what_the_standard_library_raises(stack):
             process.is_alive()
 
 
-@pytest.mark.parametrize(("target", "error"), [(lambda: 1, NotPortable), (os.getpid, NotAllowed)])
+@pytest.mark.parametrize(("target", "error"), [(lambda: 1, NotPortable), (os.abort, NotAllowed)])
 def test_what_cannot_run_there_is_refused_at_the_start(stack, target, error):
     process = multiprocessing.Process(target=target)
 

@@ -599,6 +599,7 @@ NEVER = {
     "code": (lambda: generator.__code__, "bound to this process"),
     "view of a dict": (lambda: {}.keys(), "bound to this process"),
     "weak reference": (lambda: weakref.ref(shapes.Node), "."),
+    "object that refuses": (shapes.Refusing, r"its class refuses \(NotImplementedError: not me\)"),
     "mapping proxy": (lambda: vars(shapes.Node), "bound to this process"),
 }
 # A local pool carries these.

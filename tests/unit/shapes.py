@@ -340,6 +340,11 @@ class ReducedWithState(Reduced):
         return type(self), (0,), {"number": self.number}
 
 
+class Refusing:
+    def __reduce__(self):
+        raise NotImplementedError("not me")
+
+
 class Single:
     def __reduce__(self):
         return "SINGLE"
