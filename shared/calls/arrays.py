@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from shared.calls import parcels
 from shared.calls.values import Value, of_type
 from shared.errors import MessageTooLarge, NotPortable
 from shared.settings import current
@@ -91,30 +92,47 @@ def _check_shape(shape: Any, least: int = 0) -> int:
 def array_head(value: "np.ndarray[Any, Any]") -> list[Any]:
     """An array's dtype, shape, order, whether it can be written to, and bytes."""
     described = dtype_head(value.dtype)
+    order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
+    start = [described, list(value.shape), order, bool(value.flags.writeable)]
+    if parcels.takes(value.nbytes):
+        return [*start, parcels.send(value, lambda: _bytes_of(value, order))]
     if value.nbytes > (limit := current().message_limit_bytes):
         # Also before a view is spelled out that repeats few bytes very often.
         raise MessageTooLarge("an array", value.nbytes, limit)
     if not value.dtype.itemsize and value.size:
         raise NotPortable("a numpy array", "its items have no bytes")
-    order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
-    return [
-        described,
-        list(value.shape),
-        order,
-        bool(value.flags.writeable),
-        value.tobytes(order=order),  # type: ignore[arg-type]
-    ]
+    return [*start, value.tobytes(order=order)]  # type: ignore[arg-type]
 
 
-def array(head: list[Any]) -> "np.ndarray[Any, Any]":
+def _bytes_of(value: Any, order: str) -> memoryview:
+    """The bytes of an array, not copied where they lie side by side."""
+    flat = np.ascontiguousarray(value.T if order == "F" else value)
+    return memoryview(flat.reshape(-1).view(np.uint8))
+
+
+def _from_parcel(shape: list[int], made_of: Any, order: Any, data: Any) -> Any:
+    data.check()  # that so much is there, before there is room for it
+    made: Any = np.empty(tuple(shape), made_of, order=order)
+    flat = (made.T if order == "F" else made).reshape(-1).view(np.uint8)
+    data.read_into(memoryview(flat))
+    return made
+
+
+def array(head: list[Any]) -> Any:
     """The array that `array_head` wrote."""
     described, shape, order, is_writeable, data = head
     made_of = dtype(described)
     count = _check_shape(shape)
-    if count * made_of.itemsize != len(of_type(data, bytes)) or (count and not made_of.itemsize):
+    is_parcel = type(data) is parcels.Parcel
+    size_bytes = data.size_bytes if is_parcel else len(of_type(data, bytes))
+    if count * made_of.itemsize != size_bytes or (count and not made_of.itemsize):
         raise ValueError("the shape does not fit the bytes")
     if order not in ("C", "F"):
         raise ValueError("not an order")
+    if is_parcel:
+        arrived = _from_parcel(shape, made_of, order, data)
+        arrived.flags.writeable = bool(is_writeable)
+        return arrived
     made: np.ndarray[Any, Any] = np.ndarray(tuple(shape), made_of, data, order=order)
     if is_writeable:
         return made.copy(order=order)

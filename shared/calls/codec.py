@@ -17,7 +17,7 @@ from shared.calls.describing import parts_of
 from shared.calls.kinds import GRAPH, REFERENCE, TooDeep
 from shared.calls.reading import unpack
 from shared.calls.writing import Encoder, Shared, spare
-from shared.errors import DaySixError, MessageTooLarge, NotAllowed, NotPortable
+from shared.errors import DaySixError, MessageTooLarge, NotPortable
 from shared.handles import base
 from shared.settings import current
 
@@ -57,7 +57,7 @@ def loads(data: bytes) -> Any:
         raise MessageTooLarge("a message", len(data), limit)
     try:
         return unpack(data)
-    except (NotPortable, NotAllowed):
+    except DaySixError:
         raise
     except Exception as error:
         # Whatever the bytes are, they get one clear refusal.

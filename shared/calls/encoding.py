@@ -10,7 +10,7 @@ from typing import Any
 from kombu.serialization import loads as deserialize
 
 from shared.broker import messages
-from shared.calls import codec, harmless, references
+from shared.calls import codec, harmless, parcels, references
 from shared.errors import MessageTooLarge
 from shared.settings import current
 
@@ -51,6 +51,12 @@ def _reference(function: Any) -> str:
     return references.reference(function)
 
 
+class Payload(bytes):
+    """The bytes of a call whose large arrays lie beside it, as long as `kept` lives."""
+
+    kept: list[parcels.Parcel]
+
+
 def encode_call(
     function: Callable[..., Any], mode: Mode, items: Sequence[Any]
 ) -> tuple[str, bytes]:
@@ -67,7 +73,11 @@ def encode_call(
         if plain:
             _heads[reference, mark, mode] = name, head
     what = f"the arguments of {name}"
-    payload = head + codec.dumps(items, what=what)
+    with parcels.keeping(parcels.Purpose.CALL) as kept:
+        payload = head + codec.dumps(items, what=what)
+    if kept:
+        payload = Payload(payload)
+        payload.kept = kept
     if len(payload) > (limit := current().message_limit_bytes):
         raise MessageTooLarge(what, len(payload), limit)
     return name, payload

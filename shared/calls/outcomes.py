@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from shared.calls import codec, exceptions
+from shared.calls import codec, exceptions, parcels
 from shared.errors import NotPortable
 
 
@@ -111,12 +111,14 @@ def encode_outcomes(outcomes: Outcomes) -> bytes:
 
 def _pack(outcomes: Outcomes) -> bytes:
     failed = {index: [one.traceback, one.broken] for index, one in outcomes.failed.items()}
-    return codec.dumps([outcomes.values, failed, outcomes.seconds], what="the result")
+    with parcels.keeping(parcels.Purpose.ANSWER):
+        return codec.dumps([outcomes.values, failed, outcomes.seconds], what="the result")
 
 
 def _portable(outcome: Outcome) -> Outcome:
     try:
-        codec.dumps(outcome.value, what="the result")
+        with parcels.keeping(parcels.Purpose.ANSWER):
+            codec.dumps(outcome.value, what="the result")
     except Exception as refusal:
         if outcome.ok:
             return Outcome(False, refusal)

@@ -21,6 +21,7 @@ from shared.handles.leases import keeper
 # Each kind and its class: only these are ever made from a message.
 _PACKAGE = "shared.multiprocessing"
 _KINDS = {
+    "parcel": "shared.calls.parcels:Parcel",
     "queue": f"{_PACKAGE}.queues:Queue",
     "simplequeue": f"{_PACKAGE}.queues:SimpleQueue",
     "joinablequeue": f"{_PACKAGE}.queues:JoinableQueue",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from shared.calls import codec
+from shared.calls import codec, parcels
 from shared.handles.base import collecting
 
 
@@ -11,7 +11,7 @@ def encode(value: Any, what: str = "the value") -> bytes:
 
     Raises what `codec.dumps` raises.
     """
-    with collecting() as names:
+    with collecting() as names, parcels.keeping(parcels.Purpose.ITEM):
         data = codec.dumps(value, what=what)
     return wrap(data, names)
 

@@ -33,7 +33,7 @@ from shared import endings, publishing
 from shared.app import app
 from shared.broker import presence
 from shared.broker.connections import Absence, foreseen, store
-from shared.calls import codec, context, encoding, inbox, redirection
+from shared.calls import codec, context, encoding, inbox, parcels, redirection
 from shared.calls.encoding import Mode
 from shared.calls.outcomes import Outcome, Outcomes, decode_outcomes
 from shared.errors import BrokerGone, BrokerRefused, BrokerUnavailable, TaskWithdrawn
@@ -122,7 +122,9 @@ class Pool:
                 f"maxtasksperchild needs a prefork pool: {self._kind.value} workers have no "
                 "processes to replace"
             )
-        self._options = _options(self._kind, initializer, tuple(initargs))
+        # What the initializer is given lives as long as the pool.
+        with parcels.keeping(parcels.Purpose.CALL) as self._kept:
+            self._options = _options(self._kind, initializer, tuple(initargs))
         if maxtasksperchild is not None:
             self._options["recycle"] = [uuid.uuid4().hex, maxtasksperchild]
         self._inbox = inbox.inbox()
@@ -451,9 +453,10 @@ class Pool:
                 if not job.result.starting(call_id, message):
                     continue
                 self._out[call_id] = (job, chunk.first, chunk.items)
-                self._inbox.expect(
-                    call_id, functools.partial(self._receive, call_id), name=chunk.function
-                )
+                # The parcels of its arguments live as long as somebody waits for it.
+                kept = getattr(chunk.payload, "kept", None)
+                receive = functools.partial(self._receive, call_id, kept=kept)
+                self._inbox.expect(call_id, receive, name=chunk.function)
                 messages[call_id] = message
         return messages
 
@@ -501,7 +504,7 @@ class Pool:
             kwargsrepr=chunk.kwargsrepr,
         )
 
-    def _receive(self, call_id: str, reply: bytes | Exception) -> None:
+    def _receive(self, call_id: str, reply: bytes | Exception, kept: Any = None) -> None:
         """Called in the reading thread: free the place, then hand the outcomes over."""
         with self._lock:
             if call_id not in self._out:

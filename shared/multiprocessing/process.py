@@ -235,6 +235,7 @@ class _Remote:
         self._call_id = str(uuid.uuid4())
         self._kind = process._kind
         name, payload = encoding.encode_call(function, Mode.APPLY, [item])
+        self._kept = getattr(payload, "kept", None)  # the parcels of its arguments
         options = context.inherited()
         options["process"] = {
             "name": process.name,

@@ -17,3 +17,18 @@ def square(number):
 
 def process_id(_):
     return os.getpid()
+
+
+def total(array):
+    return float(array.sum())
+
+
+kept = []
+
+
+def remember(array):
+    kept[:] = [array]
+
+
+def remembered(_):
+    return float(kept[0].sum())
