@@ -64,10 +64,21 @@ def give_back(client: redis.Redis, delivery_tags: Iterable[str]) -> None:
 
 
 def give_all_back(client: redis.Redis, owner: str) -> None:
-    """The same for everything that an owner holds."""
+    """The same for everything that an owner holds, but for what has an outcome.
+
+    A pool's process may have ended a task at the last moment, and its worker has not heard of it.
+    """
     key = TAKEN + owner
-    numbers: Any = client.hkeys(key)
-    _give_back(client, key, numbers)
+    entries: Any = client.hgetall(key)
+    waiting = []
+    for number, entry in entries.items():
+        with contextlib.suppress(NotAMessage):
+            message = read(entry.partition(b"\n")[2])
+            if answered(client, message["headers"].get("id")):
+                client.hdel(key, number)
+                continue
+        waiting.append(number)
+    _give_back(client, key, waiting)
 
 
 def _give_back(client: redis.Redis, key: str, numbers: list[bytes]) -> None:

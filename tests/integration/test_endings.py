@@ -1,5 +1,6 @@
 """How processes end: no thread of theirs is in Redis any more, and nothing is lost."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,17 +9,23 @@ import time
 
 import pytest
 
+from shared.broker import recovery
 from tests.chaos import faults
+from tests.chaos.bench import QUEUE, Bench
 from tests.support import ROOT, patient, wait_until
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
-def test_workers_that_are_stopped_end_in_order_and_lose_nothing(pool):
-    report = faults.stop_workers(pool, 3, at_once=3, waiting=5)
+@pytest.mark.parametrize(
+    ("pool", "lease_s"), [("prefork", 10.0), ("threads", 0.4), ("gevent", 0.4)]
+)
+def test_workers_that_are_stopped_end_in_order_and_lose_nothing(pool, lease_s):
+    report = faults.stop_workers(pool, 4, lease_s=lease_s, waiting=5)
 
     assert report.crashes == 0
     assert report.lost == 0
     assert report.dead == 0
+    if lease_s > 1:
+        assert report.twice == 0, "what has an outcome was returned"
 
 
 CLIENT = """
@@ -249,3 +256,18 @@ def run(script):
         check=False,
         preexec_fn=as_from_a_terminal,
     )
+
+
+def test_what_has_an_outcome_does_not_go_back_when_its_worker_is_stopped():
+    with Bench() as bench:
+        bench.send(2)
+        texts = bench.client.lrange(QUEUE, 0, -1)
+        bench.client.delete(QUEUE)
+        bench.client.hset("taken:one", mapping={n: b"chaos\n" + t for n, t in enumerate(texts)})
+        task_id = json.loads(texts[0])["headers"]["id"]
+        bench.client.set(f"celery-task-meta-{task_id}", '{"status": "SUCCESS"}')
+
+        recovery.give_all_back(bench.client, "one")
+
+        assert bench.client.lrange(QUEUE, 0, -1) == texts[1:]
+        assert bench.client.hlen("taken:one") == 0
