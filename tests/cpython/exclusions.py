@@ -12,7 +12,7 @@ _IMPORTS_BY_ITSELF = "imports the standard library's parent_process inside the p
 EXCLUSIONS = {
     ("WithProcessesTestConnection", "test_connection"): (
         "asks for fileno(), which a remote pipe has not; the rest of it runs with threads, and in "
-        "tests/integration/test_connection.py"
+        "tests/handles/test_connection.py"
     ),
     ("WithProcessesTestConnection", "test_fd_transfer"): _NO_DESCRIPTOR,
     ("WithProcessesTestConnection", "test_large_fd_transfer"): _NO_DESCRIPTOR,
