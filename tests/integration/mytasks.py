@@ -15,7 +15,7 @@ def total(numbers: list[int], extra: int = 0) -> int:
     return sum(numbers) + extra
 
 
-@app.task(bind=True, autoretry_for=(ConnectionError,), default_retry_delay=0, max_retries=3)
+@app.task(bind=True, autoretry_for=(ConnectionError,), default_retry_delay=0.5, max_retries=3)
 def flaky(self) -> str:
     """Fail twice, then succeed."""
     if self.request.retries < 2:

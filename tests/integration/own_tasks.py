@@ -23,7 +23,7 @@ def lengthen(items: list[str], by: str = "x") -> list[str]:
     return [item + by for item in items]
 
 
-@shared_task(bind=True, max_retries=3, default_retry_delay=0)
+@shared_task(bind=True, max_retries=3, default_retry_delay=0.5)
 def third_time(self):
     """Fail twice, then say how often it was tried."""
     if self.request.retries < 2:

@@ -8,6 +8,7 @@ import time
 import pytest
 from celery import chain, chord, group
 
+from producer import arguments, known, outcomes, sending
 from shared.broker import catalogue, keys, presence
 from shared.broker.connections import store
 from shared.pools import PoolKind
@@ -40,12 +41,27 @@ def pool(request, stack):
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_an_own_task_and_a_plain_function_run_when_sent_by_name(pool, words, result):
-    done = producer("send", *words, "--pool", pool, "--wait", "--json", "--timeout", "30")
+    contract, queue = known.find(words[0], PoolKind(pool))
+    args, kwargs = arguments.parse(contract, words[1:], "{}")
+
+    order = sending.Order(contract, args, kwargs, queue)
+    (task_id,) = sending.send(order, lambda pushed: None, lambda: None).ids
+    ((_, meta),) = sending.outcomes([task_id], patient(30))
+
+    outcome = outcomes.from_meta(task_id, meta)
+    assert outcome.result == result, outcome
+    assert outcome.worker.startswith(f"{pool}@")
+    assert outcome.task == contract.name
+
+
+def test_the_command_sends_an_own_task_with_options_as_keywords(stack):
+    words = ("greet", "World", "--loudly", "--pool", "threads", "--wait", "--timeout", "60")
+
+    done = producer("send", *words)
 
     assert done.returncode == 0, done.stderr
-    outcome = json.loads(done.stdout)
-    assert outcome["result"] == result
-    assert outcome["worker"].startswith(f"{pool}@")
+    assert done.stdout.startswith("tests.greet[")
+    assert done.stdout.endswith("] → 'Hello, World!'\n")
 
 
 def test_own_tasks_are_listed_with_signature_help_and_usual_pool(stack):

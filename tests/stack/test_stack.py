@@ -180,7 +180,7 @@ ADMINISTRATION = [
 ]
 TRY = """
 import redis
-from shared.store import store
+from shared.broker.connections import store
 for command in {commands!r}:
     try:
         print(command, store().execute_command(*command.split()))
@@ -222,6 +222,57 @@ def test_metrics_are_served_to_this_machine(stack):
     assert "\nday_six_up 1.0\n" in told
     assert '\nday_six_workers{queue="gevent"} 1.0\n' in told
     stack("rm", "--stop", "--force", "metrics")
+
+
+def test_two_schedulers_send_what_is_due_once_and_may_do_nothing_else(stack):
+    stack("--profile", "beat", "up", "--detach", "--wait", "--scale", "beat=2", "beat")
+    stack.producer("schedule", "add", "--every", "2", "often", "sleep", "0")
+
+    def row():
+        (found,) = json.loads(stack.producer("schedule", "list", "--json"))
+        return found
+
+    wait_until(lambda: row()["runs"] >= 2, within_s=60, what="it ran twice")
+    may = ["LPUSH prefork x", "LPOP prefork", "EXISTS redbeat:often"]
+    may_not = [
+        "LPUSH mine x",
+        "GET anything",
+        "HGETALL workers",
+        "DEL celery-task-meta-x",
+        "KEYS *",
+    ]
+    said = try_commands(stack, "beat", [may_not[0], *may, *may_not[1:]])
+    stack.producer("schedule", "remove", "often")
+    stack("rm", "--stop", "--force", "beat")
+
+    refused = [line.endswith(" refused") for line in said]
+    assert refused == [True, *[False] * len(may), *[True] * (len(may_not) - 1)], said
+
+
+def test_a_task_of_ones_own_in_examples_is_found_after_a_restart(stack):
+    file = stack.directory / "examples" / "of_my_own.py"
+    file.write_text(
+        "from celery import shared_task\n\n\n@shared_task\ndef triple(x: int) -> int:\n"
+        '    """Multiply by three."""\n    return 3 * x\n'
+    )
+    stack("restart", *WORKERS)
+
+    def sent():
+        try:
+            return stack.producer("send", "triple", "14", "--wait", "--json", "--timeout", "30")
+        except AssertionError:
+            return ""  # no worker is back yet
+
+    try:
+        wait_until(lambda: '"result": 42' in sent(), within_s=90, what="the task runs")
+        listed = stack.producer("tasks", "--json")
+    finally:
+        file.unlink()
+
+    assert "examples.of_my_own.triple(x: int)" in listed
+    wait_until(
+        lambda: [health(one) for one in stack.containers(*WORKERS)] == ["healthy"] * 3, within_s=90
+    )
 
 
 def test_redis_is_on_one_network_that_has_no_way_out(stack):
@@ -350,11 +401,11 @@ def test_what_scripts_and_transactions_wrote_outlives_redis(stack):
     """Redis reads it back as its user `default`."""
     written = (
         "from shared.publishing import push\n"
-        "from shared.store import store\n"
+        "from shared.broker.connections import store\n"
         "push('aside', [b'one', b'two'])\n"
         "store().pipeline().rpush('beside', 'x').rpush('beside', 'y').execute()"
     )
-    read = "from shared.store import store; print(store().llen('aside'), store().llen('beside'))"
+    read = "from shared.broker.connections import store; print(store().llen('aside'), store().llen('beside'))"
     stack.python(written)
     stack("restart", "redis")
     stack("up", "--detach", "--wait")
