@@ -74,6 +74,18 @@ def redis_binary():
         return unavailable(str(error))
 
 
+def local_stack(**options):
+    """The stack of `producer stack`, which gets longer to start where the machine is busy.
+
+    Without any Redis the test is skipped; whatever else keeps the stack from starting fails it.
+    """
+    from producer import stack
+
+    redis_binary()
+    stack.START_WITHIN_S = patient(60)
+    return stack.Stack(**options)
+
+
 def end_with_parent():
     """Have Linux end a child when the tests are killed; for `preexec_fn`."""
     with contextlib.suppress(OSError, AttributeError):

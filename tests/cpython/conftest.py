@@ -4,10 +4,9 @@ import os
 
 import pytest
 
-from producer.stack import Stack, StackFailed
 from shared import settings
 from tests.conftest import forget_settings
-from tests.support import unavailable
+from tests.support import local_stack
 
 MODULES = "test,tests.cpython,builtins,operator,sys,time"
 
@@ -19,12 +18,10 @@ def workers():
     os.environ["TASK_MODULES"] = MODULES
     settings.current.cache_clear()
     try:
-        with Stack(with_flower=False) as stack:
+        with local_stack(with_flower=False) as stack:
             os.environ.update(stack.variables)
             forget_settings()
             yield
-    except StackFailed as error:
-        unavailable(f"the stack does not start: {error}")
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -4,9 +4,8 @@ import os
 
 import pytest
 
-from producer.stack import Stack, StackFailed
 from tests.conftest import forget_settings
-from tests.support import unavailable
+from tests.support import local_stack
 
 TASK_MODULES = "examples,tests.integration,scipy,emcee,dask,toolz,joblib,tqdm"
 
@@ -15,10 +14,7 @@ TASK_MODULES = "examples,tests.integration,scipy,emcee,dask,toolz,joblib,tqdm"
 def stack():
     """A running stack, and the environment that leads to it."""
     os.environ["TASK_MODULES"] = TASK_MODULES
-    try:
-        running = Stack(with_flower=False).__enter__()
-    except StackFailed as error:
-        unavailable(f"the stack does not start: {error}")
+    running = local_stack(with_flower=False).__enter__()
     # One variable, for the many tests that set it to another Redis.
     os.environ.update(running.variables, REDIS_URL=running.redis_url, REDIS_PASSWORD_FILE="")
     forget_settings()
