@@ -18,7 +18,7 @@ from rich.table import Table
 
 from bench.arguments import positive
 from bench.commands import end_with
-from producer.laboratory.commands import finish
+from producer.commands.laboratory import finish
 from producer.laboratory.comparing import Comparison
 from producer.laboratory.executors import Executor
 from producer.laboratory.laws import best_round

@@ -6,7 +6,6 @@ However much the workers do, watching costs about the same.
 """
 
 import contextlib
-import logging
 import select
 import sys
 import time
@@ -14,9 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Annotated, Any, Self
-
-import typer
+from typing import Any, Self
 
 TICK_S = 1.0
 # Events of tasks that are read in one tick; a worker's message may hold several.
@@ -25,44 +22,6 @@ _REST_TICKS = 2
 _LAST_TASKS = 200
 _HEARTBEATS_WITHIN_S = 8.0
 _MOST = 10**15  # no figure of a worker is larger
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(
-        short_help="Watch pools, queues and tasks live.",
-        epilog="""Examples:
-
-  producer watch
-
-  producer watch --once --json | jq '.workers[].tasks_a_second'
-""",
-    )(watch)
-
-
-def watch(
-    once: Annotated[bool, typer.Option("--once", help="Show it once, then end.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
-) -> None:
-    """Watch pools, queues, throughput and the last tasks; q ends it."""
-    from producer.arguments import WrongUsage
-    from producer.printing import console, print_json
-    from shared.broker.connections import foreseen
-
-    # What is no event is skipped; its line would stand in the picture.
-    logging.getLogger("shared.broker.transport").setLevel(logging.ERROR)
-    if json and not once:
-        raise WrongUsage("--json goes with --once; `producer status --watch --json` goes on and on")
-    with foreseen(), Events() as events:
-        if once:
-            events.listen_to_all()
-            shown = events.view()
-            if json:
-                print_json(shown.as_dict())
-            else:
-                console().print(dashboard(shown, 20))
-            return
-        _live(events)
 
 
 @dataclass
@@ -256,7 +215,7 @@ def dashboard(view: View, lines: int) -> Any:
     )
 
 
-def _live(events: Events) -> None:
+def live(events: Events) -> None:
     from rich.live import Live
 
     from producer.arguments import WrongUsage

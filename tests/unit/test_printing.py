@@ -6,7 +6,8 @@ import uuid
 import pytest
 
 from producer import __main__, status
-from producer.deadletters import _table
+from producer.commands import service
+from producer.commands.deadletters import _table
 from producer.printing import console
 from shared.broker import deadletters
 
@@ -63,7 +64,7 @@ def test_status_counts_dead_letters_in_words(capsys, monkeypatch, letters, said)
     monkeypatch.setattr(status, "warn", lambda: None)
     monkeypatch.setattr(deadletters, "count", lambda: letters)
 
-    __main__.status()
+    service.status()
 
     assert capsys.readouterr().err == said
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from producer.commands import Json
+
 # A cell of the table holds so many characters at most.
 _CELL = 200
 
@@ -17,7 +19,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="As `list` shows them.")]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from producer.arguments import TaskCommand
+from producer.commands import Json
 from shared.pools import PoolKind
 
 app = typer.Typer(
@@ -13,8 +14,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 @app.command(

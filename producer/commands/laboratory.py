@@ -1,4 +1,4 @@
-"""``producer compare``: which pool, how many, for my task."""
+"""``producer tour`` and ``compare``: the tutorial's rows, and which pool suits a task."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from producer.commands import FAILED, Json
+from producer.printing import Sheet, console, print_json, say
 
 if TYPE_CHECKING:
     from producer.laboratory.comparing import Say
@@ -18,11 +21,65 @@ TourReport = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the laboratory's commands."""
-    app.command(
-        short_help="Find the pool and size for a task.",
-        epilog="""Examples:
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(
+    short_help="Run the tutorial's rows, local beside cluster.",
+    epilog="""Examples:
+
+  producer tour
+
+  producer tour --row S3 --row S4
+
+  producer tour --json | jq '.[] | select(.ok | not)'
+
+  producer tour --report tour.html
+""",
+)
+def tour(
+    row: Annotated[list[str] | None, typer.Option(help="Only this row; may be repeated.")] = None,
+    report: TourReport = None,
+    json: Json = False,
+) -> None:
+    """Run the tutorial's rows, locally and on the cluster, side by side."""
+    import os
+
+    # The table is the output here; what the tasks print would stand between its lines.
+    os.environ.setdefault("OUTPUT", "off")
+    from rich.console import Console
+
+    from producer import tour as rows
+    from shared.broker.connections import foreseen, store
+
+    chosen = rows.choose(row or [])
+    _check_tour_report(report)
+    with foreseen():
+        store().ping()
+    reports = []
+    progress = Console(stderr=True)
+    for number, one in enumerate(chosen, 1):
+        with progress.status(f"{one.name} ({number} of {len(chosen)}): {one.shows}"):
+            reports.append(rows.run(one, timed=report is not None))
+        if not progress.is_terminal:
+            say(f"{one.name} {'ok' if reports[-1].ok else 'FAILED'}")
+    if json:
+        print_json([report.as_dict() for report in reports])
+    else:
+        console().print(_tour_table(reports))
+    for done in reports:
+        if done.problem:
+            # The whole of it stands in --json.
+            problem = " ".join(done.problem.split())
+            say(f"{done.row}: {problem if len(problem) <= 200 else problem[:197] + '...'}")
+    _write_tour_report(reports, report)
+    if not all(done.ok for done in reports):
+        raise typer.Exit(FAILED)
+
+
+@app.command(
+    short_help="Find the pool and size for a task.",
+    epilog="""Examples:
 
   producer stack -- producer compare cpu
 
@@ -32,9 +89,7 @@ def register(app: typer.Typer) -> None:
 
   producer compare sleep --on serial,threads,gevent-pool --concurrency 4,16,100 --json -
 """,
-    )(compare)
-
-
+)
 def compare(
     task: Annotated[
         str,
@@ -82,7 +137,6 @@ def compare(
     from producer.laboratory import advice, executors, showing
     from producer.laboratory.comparing import Comparison
     from producer.laboratory.tasks import load_task
-    from producer.printing import console
     from shared.broker.connections import foreseen, store
 
     chosen, sizes = executors.choose(on), executors.sizes(concurrency)
@@ -97,8 +151,6 @@ def compare(
         comparison.run(shown)
     found = finish(comparison)
     if json == "-":
-        from producer.printing import print_json
-
         print_json(found)
     else:
         showing.show(found, console())
@@ -113,7 +165,7 @@ def compare(
         raise typer.Exit(1)
 
 
-def check_tour_report(file: Path | None) -> None:
+def _check_tour_report(file: Path | None) -> None:
     """Refuse now what could not be written in the end."""
     from producer.arguments import WrongUsage
 
@@ -122,12 +174,11 @@ def check_tour_report(file: Path | None) -> None:
     _check_reports([file] if file else [])
 
 
-def write_tour_report(reports: list[Any], file: Path | None) -> None:
+def _write_tour_report(reports: list[Any], file: Path | None) -> None:
     """The tour as a page, where one was asked for."""
     if file is None:
         return
     from producer.laboratory import tours
-    from producer.printing import say
 
     tours.write(reports, file)
     say(f"wrote {file}")
@@ -159,7 +210,6 @@ def _check_reports(files: list[Path]) -> None:
 
 def _write_reports(found: dict[str, Any], files: list[Path]) -> None:
     from producer.laboratory import pages
-    from producer.printing import say
 
     for file in files:
         for written in pages.write(found, file):
@@ -170,8 +220,6 @@ def _write_reports(found: dict[str, Any], files: list[Path]) -> None:
 def _progress(console: Any) -> "Iterator[Say]":
     """A bar on a terminal, a line for each stage elsewhere."""
     from rich.progress import BarColumn, Progress, TextColumn
-
-    from producer.printing import say
 
     bar = Progress(
         TextColumn("{task.description}"),
@@ -195,3 +243,19 @@ def _progress(console: Any) -> "Iterator[Say]":
 
     with bar:
         yield show
+
+
+def _tour_table(reports: list[Any]) -> Any:
+    titles = ("row", "what it shows, what to learn from it", "local", "cluster", "pids", "ok")
+    rows = [
+        (
+            report.row,
+            "\n".join(filter(None, (report.shows, report.lesson, report.found))),
+            f"{report.local_s:.1f} s",
+            f"{report.cluster_s:.1f} s",
+            report.pids,
+            "ok" if report.ok else "FAILED",
+        )
+        for report in reports
+    ]
+    return Sheet(titles, rows, right=(2, 3, 4), show_lines=True)
