@@ -12,7 +12,7 @@ from shared.broker import deadletters, messages, ownership
 from shared.broker.answers import Parser
 from shared.broker.connections import store
 from shared.broker.recovery import give_back
-from shared.multiprocessing import Pool, Process
+from shared.multiprocessing import Pool
 from tests.conftest import forget_settings
 from tests.handles.redis_only import redis_only
 from tests.integration import functions as f
@@ -95,10 +95,6 @@ def pool():
         wait_until(lambda: store().llen(QUEUE) and not opened._unsent, what="the push")
 
 
-def process():
-    Process(target=f.double, args=(1,), kind=QUEUE).start()
-
-
 def retry_of_a_dead_letter():
     letter, text = uuid.uuid4().hex, publishing.Template("test.pushing", QUEUE).render("1", (), {})
     store().hset("taken:nobody", "1", f"{QUEUE}\n{text.decode()}")
@@ -119,7 +115,6 @@ WAYS = (
     push,
     push_once,
     pool,
-    process,
     retry_of_a_dead_letter,
     give_one_back,
 )
