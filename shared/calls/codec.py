@@ -15,6 +15,7 @@ from typing import Any
 from shared.calls import graph
 from shared.calls.describing import parts_of
 from shared.calls.kinds import GRAPH, REFERENCE, TooDeep
+from shared.calls.parcels import Large, Payload, Purpose, keeping
 from shared.calls.reading import unpack
 from shared.calls.writing import Encoder, Shared, spare
 from shared.errors import DaySixError, MessageTooLarge, NotPortable
@@ -22,8 +23,24 @@ from shared.handles import base
 from shared.settings import current
 
 
-def dumps(value: Any, *, what: str = "the value") -> bytes:
-    """The value as bytes; `NotPortable`, `NotAllowed` or `MessageTooLarge` when it can't be."""
+def dumps(value: Any, *, what: str = "the value", purpose: Purpose | None = None) -> bytes:
+    """The value as bytes; `NotPortable`, `NotAllowed` or `MessageTooLarge` when it can't be.
+
+    With a purpose, large arrays lie beside the bytes, which then are a `Payload`.
+    """
+    try:
+        return _dump(value, what)
+    except Large:
+        base.collect_anew()
+    with keeping(purpose) as kept:
+        data = _dump(value, what)
+    if kept:
+        data = Payload(data)
+        data.kept = kept
+    return data
+
+
+def _dump(value: Any, what: str) -> bytes:
     limit = current().message_limit_bytes
     try:
         try:

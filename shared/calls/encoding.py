@@ -10,7 +10,8 @@ from typing import Any
 from kombu.serialization import loads as deserialize
 
 from shared.broker import messages
-from shared.calls import codec, harmless, parcels, references
+from shared.calls import codec, harmless, references
+from shared.calls.parcels import Payload, Purpose
 from shared.errors import MessageTooLarge
 from shared.settings import current
 
@@ -38,6 +39,8 @@ def _reference(function: Any) -> str:
 
     For an object that can be called it is that of its class.
     """
+    if type(function) is types.FunctionType:
+        return references.reference(function)
     while isinstance(function, functools.partial):
         function = function.func
     if isinstance(function, types.MethodType) and harmless.name_of(function) is None:
@@ -49,12 +52,6 @@ def _reference(function: Any) -> str:
     if not hasattr(function, "__qualname__"):
         function = type(function)
     return references.reference(function)
-
-
-class Payload(bytes):
-    """The bytes of a call whose large arrays lie beside it, as long as `kept` lives."""
-
-    kept: list[parcels.Parcel]
 
 
 def encode_call(
@@ -73,11 +70,11 @@ def encode_call(
         if plain:
             _heads[reference, mark, mode] = name, head
     what = f"the arguments of {name}"
-    with parcels.keeping(parcels.Purpose.CALL) as kept:
-        payload = head + codec.dumps(items, what=what)
-    if kept:
+    data = codec.dumps(items, what=what, purpose=Purpose.CALL)
+    payload = head + data
+    if type(data) is Payload:
         payload = Payload(payload)
-        payload.kept = kept
+        payload.kept = data.kept
     if len(payload) > (limit := current().message_limit_bytes):
         raise MessageTooLarge(what, len(payload), limit)
     return name, payload

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from shared.calls import codec, exceptions, parcels
+from shared.calls import codec, exceptions
+from shared.calls.parcels import Purpose
 from shared.errors import NotPortable
 
 
@@ -111,14 +112,14 @@ def encode_outcomes(outcomes: Outcomes) -> bytes:
 
 def _pack(outcomes: Outcomes) -> bytes:
     failed = {index: [one.traceback, one.broken] for index, one in outcomes.failed.items()}
-    with parcels.keeping(parcels.Purpose.ANSWER):
-        return codec.dumps([outcomes.values, failed, outcomes.seconds], what="the result")
+    return codec.dumps(
+        [outcomes.values, failed, outcomes.seconds], what="the result", purpose=Purpose.ANSWER
+    )
 
 
 def _portable(outcome: Outcome) -> Outcome:
     try:
-        with parcels.keeping(parcels.Purpose.ANSWER):
-            codec.dumps(outcome.value, what="the result")
+        codec.dumps(outcome.value, what="the result", purpose=Purpose.ANSWER)
     except Exception as refusal:
         if outcome.ok:
             return Outcome(False, refusal)

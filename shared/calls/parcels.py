@@ -12,7 +12,7 @@ array itself takes. While a caller waits for a call it keeps the call's parcels 
 handle. The same bytes for another call are sent once as long as the parcel, or the array that
 it came from, lives.
 
-Only where somebody keeps them (`keeping`) are parcels made: for the arguments of calls, their
+Only where `codec.dumps` is told their purpose are parcels made: for the arguments of calls, their
 outcomes, and the items of queues and managed objects.
 """
 
@@ -80,7 +80,7 @@ class Purpose(Enum):
 
 class _Here(threading.local):
     kept: list[Parcel] | None = None
-    purpose = Purpose.CALL
+    purpose: Purpose | None = None
 
 
 _here = _Here()
@@ -93,9 +93,22 @@ _ARRAYS = 8
 _over: "collections.deque[str]" = collections.deque()
 
 
+class Large(Exception):
+    """A buffer is large, and nobody has said yet what becomes of those."""
+
+
+class Payload(bytes):
+    """A value's bytes whose large buffers lie beside it, as long as `kept` lives."""
+
+    kept: list[Parcel]
+
+
 @contextlib.contextmanager
-def keeping(purpose: Purpose) -> Iterator[list[Parcel]]:
-    """Have large buffers that this thread encodes go as parcels; the list keeps them alive."""
+def keeping(purpose: Purpose | None) -> Iterator[list[Parcel]]:
+    """Have large buffers that this thread encodes go as parcels; the list keeps them alive.
+
+    Without a purpose they stay in their message.
+    """
     before = _here.kept, _here.purpose
     _here.kept, _here.purpose = [], purpose
     try:
@@ -105,8 +118,15 @@ def keeping(purpose: Purpose) -> Iterator[list[Parcel]]:
 
 
 def takes(size_bytes: int) -> bool:
-    """Whether a buffer of this size goes as a parcel now."""
-    return _here.kept is not None and current().message_limit_bytes // 4 < size_bytes <= _MOST_BYTES
+    """Whether a buffer of this size goes as a parcel; raises `Large` to be asked again.
+
+    So a value without large buffers, as nearly all are, costs nothing here.
+    """
+    if size_bytes <= current().message_limit_bytes // 4 or size_bytes > _MOST_BYTES:
+        return False
+    if _here.kept is None:
+        raise Large
+    return _here.purpose is not None
 
 
 def send(owner: Any, buffer: Callable[[], memoryview]) -> Parcel:

@@ -79,12 +79,10 @@ def reference(target: Any, allowed: tuple[str, ...] | None = None) -> str:
     if module == "__main__":
         module = main_module(allowed)
     name = f"{module}:{qualname}"
-    if (
-        not is_allowed(module, current().allowed_modules if allowed is None else allowed)
-        and (listed := harmless.name_of(target)) is not None
-    ):
-        return listed
-    check_allowed(name, allowed)
+    if not is_allowed(module, current().allowed_modules if allowed is None else allowed):
+        if (listed := harmless.name_of(target)) is not None:
+            return listed
+        check_allowed(name, allowed)
     found = _lookup(loaded, qualname)
     # A class method is found bound to its class.
     if found != target and getattr(found, "__func__", None) is not target:

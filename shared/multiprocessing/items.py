@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from shared.calls import codec, parcels
+from shared.calls import codec
+from shared.calls.parcels import Purpose
 from shared.handles.base import collecting
 
 
@@ -11,8 +12,8 @@ def encode(value: Any, what: str = "the value") -> bytes:
 
     Raises what `codec.dumps` raises.
     """
-    with collecting() as names, parcels.keeping(parcels.Purpose.ITEM):
-        data = codec.dumps(value, what=what)
+    with collecting() as names:
+        data = codec.dumps(value, what=what, purpose=Purpose.ITEM)
     return wrap(data, names)
 
 

@@ -33,9 +33,10 @@ from shared import endings, publishing
 from shared.app import app
 from shared.broker import presence
 from shared.broker.connections import Absence, foreseen, store
-from shared.calls import codec, context, encoding, inbox, parcels, redirection
+from shared.calls import codec, context, encoding, inbox, redirection
 from shared.calls.encoding import Mode
 from shared.calls.outcomes import Outcome, Outcomes, decode_outcomes
+from shared.calls.parcels import Purpose
 from shared.errors import BrokerGone, BrokerRefused, BrokerUnavailable, TaskWithdrawn
 from shared.multiprocessing import jobs
 from shared.multiprocessing.awaitables import (
@@ -122,9 +123,7 @@ class Pool:
                 f"maxtasksperchild needs a prefork pool: {self._kind.value} workers have no "
                 "processes to replace"
             )
-        # What the initializer is given lives as long as the pool.
-        with parcels.keeping(parcels.Purpose.CALL) as self._kept:
-            self._options = _options(self._kind, initializer, tuple(initargs))
+        self._options = _options(self._kind, initializer, tuple(initargs))
         if maxtasksperchild is not None:
             self._options["recycle"] = [uuid.uuid4().hex, maxtasksperchild]
         self._inbox = inbox.inbox()
@@ -600,6 +599,8 @@ def _options(
     if initializer is not None:
         encoding.name_of(initializer)  # refuse a lambda here
         options["setup"] = codec.dumps(
-            [uuid.uuid4().hex, initializer, list(initargs)], what="the initializer's arguments"
+            [uuid.uuid4().hex, initializer, list(initargs)],
+            what="the initializer's arguments",
+            purpose=Purpose.CALL,
         )
     return options
