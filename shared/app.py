@@ -17,19 +17,29 @@ from kombu.utils.url import parse_url
 from shared.broker import keys
 from shared.broker.connections import MAX_CONNECTIONS, Absence, keepalive
 from shared.broker.transport import Transport
+from shared.errors import DaySixError
 from shared.pools import DEFAULT_QUEUE, PoolKind
 from shared.settings import current
 from shared.tasks import CONTRACTS
+
+# Our own keys have none, and the library writes to queues by their plain names.
+NO_PREFIX = (
+    "global_keyprefix is not supported; give each installation a database of its own: "
+    "REDIS_URL=redis://host:6379/1"
+)
 
 
 class _Ours:
     """What a connection to Redis needs so that our transport takes and puts its messages."""
 
     transport_cls: Any
+    transport_options: Any
 
     def get_transport_cls(self) -> Any:
         """The class of the transport."""
         if self.transport_cls in ("redis", "rediss"):
+            if self.transport_options.get("global_keyprefix"):
+                raise DaySixError(f"broker_transport_options: {NO_PREFIX}")
             return Transport
         return super().get_transport_cls()  # type: ignore[misc]
 

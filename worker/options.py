@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from celery import concurrency
 from kombu.utils.imports import symbol_by_name
 
+from shared.app import NO_PREFIX
 from shared.pools import PoolKind
 
 # What each kind of pool is, for Celery's ``--pool``; each loads only its own.
@@ -77,7 +78,4 @@ def _problems(conf: Any, options: dict[str, Any]) -> Iterator[str]:
         yield f"--autoscale {max(autoscale)},{min(autoscale)} leaves no room for a task"
     for setting in _WITH_PREFIX:
         if (conf.get(setting) or {}).get("global_keyprefix"):
-            yield (
-                f"{setting}: global_keyprefix is not supported; "
-                "give each installation a database of its own: REDIS_URL=redis://host:6379/1"
-            )
+            yield f"{setting}: {NO_PREFIX}"

@@ -3,6 +3,7 @@
 import pytest
 
 from shared import app, settings
+from shared.errors import DaySixError
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,11 @@ def test_a_lost_broker_is_looked_for_every_two_seconds(monkeypatch):
     app.Connection("memory://").ensure_connection()
 
     assert asked["interval_max"] == 2.0
+
+
+def test_a_prefix_of_all_keys_is_refused_wherever_a_connection_is_made():
+    connection = app.Connection("redis://", transport_options={"global_keyprefix": "mine:"})
+
+    for one in (connection.ensure_connection, connection.clone, connection.as_uri):
+        with pytest.raises(DaySixError, match="global_keyprefix is not supported"):
+            one()
