@@ -5,6 +5,7 @@ import hashlib
 import math
 import re
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -63,6 +64,9 @@ class Pool(redis.ConnectionPool):
 
     def reset(self) -> None:
         """Start anew, as in a forked child: the connections are its parent's."""
+        # A thread of the parent may have held the lock while another one forked. redis-py would
+        # wait for that lock in the child for ever.
+        self._lock = threading.RLock()
         super().reset()
         self._spare: deque[Any] = deque()
 

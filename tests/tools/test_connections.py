@@ -1,6 +1,7 @@
 """What our own connection makes of servers that are none, or say nothing."""
 
 import contextlib
+import multiprocessing
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ import pytest
 from shared import errors
 from shared.broker.connections import connect, foreseen
 from shared.settings import Settings
+from tests.support import patient
 
 
 @contextlib.contextmanager
@@ -73,3 +75,24 @@ def test_a_connection_that_is_cut_is_made_anew_several_times(monkeypatch):
             connect(settings).ping()
 
     assert len(asked) >= 4
+
+
+def test_a_child_that_was_forked_while_a_thread_used_the_pool_goes_on():
+    pool = connect(Settings()).connection_pool
+    taken, done = threading.Event(), threading.Event()
+
+    def hold():
+        with pool._lock:
+            taken.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    taken.wait()
+    child = multiprocessing.get_context("fork").Process(target=pool.borrow, daemon=True)
+    child.start()
+    child.join(patient(10))
+    done.set()
+    thread.join()
+
+    assert child.exitcode == 0
