@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import redis
+from celery import states
 from celery.backends import redis as base
 from celery.exceptions import TimeoutError as TimedOut
 from redis.backoff import NoBackoff
@@ -91,6 +92,26 @@ class Client(redis.Redis):
         return redis.Redis(connection_pool=self.impatient).pubsub(**options)
 
 
+# KEYS: a result. ARGV: what says that the task is tried again, which attempt says so, seconds to
+# keep it. An outcome of a later attempt stays: the earlier one sends its message first, and may
+# be slower to store its state than the later one to end.
+_STORE_RETRY = """
+local text = redis.call('get', KEYS[1])
+local read, meta = pcall(cjson.decode, text or '')
+if read and type(meta) == 'table' then
+    local ended = meta.status == 'SUCCESS' or meta.status == 'FAILURE' or meta.status == 'REVOKED'
+    if ended and (tonumber(meta.retries) or 0) > tonumber(ARGV[2]) then return 0 end
+end
+if tonumber(ARGV[3]) > 0 then
+    redis.call('setex', KEYS[1], ARGV[3], ARGV[1])
+else
+    redis.call('set', KEYS[1], ARGV[1])
+end
+redis.call('publish', KEYS[1], ARGV[1])
+return 1
+"""
+
+
 class Backend(base.RedisBackend):
     """Celery's, over connections that wait."""
 
@@ -108,6 +129,13 @@ class Backend(base.RedisBackend):
     def ensure(self, do: Callable[..., Any], args: Any, **policy: Any) -> Any:
         """What `do` gives; repeated for what goes over a connection that does not wait."""
         return Patience(self.patience_s).call_with_retry(lambda: do(*args), lambda _: None)
+
+    def _set_with_state(self, key: Any, value: Any, state: str) -> Any:
+        if state != states.RETRY:
+            return super()._set_with_state(key, value, state)
+        attempt = self.decode(value).get("retries") or 0
+        expires_s = int(self.expires or 0)
+        return _script(_STORE_RETRY)([key], [value, attempt, expires_s], self.client)
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Never: the connection has repeated the command already."""

@@ -4,11 +4,14 @@ import json
 import subprocess
 import sys
 import time
+import uuid
 
 import pytest
 from celery import chain, chord, group
+from celery.app.task import Context
 
 from producer import arguments, known, outcomes, sending
+from shared.app import app
 from shared.broker import catalogue, keys, presence
 from shared.broker.connections import store
 from shared.pools import PoolKind
@@ -226,3 +229,36 @@ def test_what_a_worker_published_is_published_again_when_redis_forgets_it(stack)
         within_s=30,
         what="the worker publishes its tasks again",
     )
+
+
+def attempt(number):
+    return Context(
+        id=str(uuid.uuid4()), task="mine", args=[], kwargs={}, retries=number, delivery_info={}
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "of", "after"),
+    [
+        # The attempt that sent this one on is slower to say so than this one was to end.
+        ("SUCCESS", 1, "SUCCESS"),
+        ("FAILURE", 1, "FAILURE"),
+        ("REVOKED", 1, "REVOKED"),
+        # A dead letter that is tried again.
+        ("FAILURE", 0, "RETRY"),
+        ("STARTED", 1, "RETRY"),
+    ],
+)
+def test_a_slow_attempt_does_not_overwrite_how_a_later_one_ended(
+    stack, monkeypatch, before, of, after
+):
+    backend, task_id = app.backend, str(uuid.uuid4())
+    outcome = ValueError("x") if before in ("FAILURE", "REVOKED") else 1
+    backend.store_result(task_id, outcome, before, request=attempt(of))
+    # Celery looks first, and the later attempt ends between that look and the writing.
+    monkeypatch.setattr(backend, "_get_task_meta_for", lambda _: {"status": "PENDING"})
+
+    backend.store_result(task_id, ConnectionError("not yet"), "RETRY", request=attempt(0))
+
+    monkeypatch.undo()
+    assert backend.get_task_meta(task_id, cache=False)["status"] == after
