@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from typer.core import TyperCommand
 
-from shared.errors import DaySixError
+from shared.errors import DaySixError, short
 from shared.tasks.contracts import Contract
 
 _KEYWORD = re.compile(r"--([A-Za-z_][\w-]*)(?:=(.*))?", re.DOTALL)
@@ -141,9 +141,9 @@ def _keywords(text: str) -> dict[str, Any]:
         value = json.loads(text or "{}")
     except (ValueError, RecursionError) as error:
         # Also a number with too many digits, and what is nested too deeply.
-        raise WrongUsage(f"--kwargs {_short(text)} is not JSON: {error}") from None
+        raise WrongUsage(f"--kwargs {short(text, 200)} is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise WrongUsage(f'--kwargs {_short(text)} is not a JSON object such as {{"steps": 3}}')
+        raise WrongUsage(f'--kwargs {short(text, 200)} is not a JSON object such as {{"steps": 3}}')
     return value
 
 
@@ -162,7 +162,7 @@ def _convert(contract: Contract, parameter: inspect.Parameter, value: Any) -> An
         except ValidationError as error:
             problem = error.errors()[0]["msg"]
     problem = problem[0].lower() + problem[1:]
-    raise WrongUsage(f"{contract}: {parameter.name}={_short(value)}: {problem}")
+    raise WrongUsage(f"{contract}: {parameter.name}={short(value, 200)}: {problem}")
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
@@ -193,8 +193,3 @@ def _finite(text: str) -> float:
     if math.isinf(value := float(text)):
         raise ValueError(f"{text} is too large")
     return value
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else text[:197] + "..."

@@ -13,6 +13,7 @@ from shared import publishing
 from shared.app import app
 from shared.broker import presence
 from shared.broker.connections import foreseen, store
+from shared.broker.keys import new_id
 from shared.errors import QueueFull
 from shared.settings import current
 from shared.tasks import contracts
@@ -81,7 +82,7 @@ def send(order: Order, on_batch: Callable[[int], None], on_full: Callable[[], No
     started = time.monotonic()
     limit = current().queue_limit
     while sent.count < order.count:
-        ids = [str(uuid.uuid4()) for _ in range(min(BATCH, order.count - sent.count))]
+        ids = [new_id() for _ in range(min(BATCH, order.count - sent.count))]
         messages = [_render(order, template, task_id) for task_id in ids]
         while messages:
             pushed = publishing.push(order.queue, messages, limit=limit)

@@ -27,6 +27,9 @@ Each passes all its arguments to ``super().__init__``: an error crosses from a w
 producer as its ``args``.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 __all__ = [
     "BrokerBusy",
     "BrokerFull",
@@ -48,6 +51,15 @@ __all__ = [
     "TaskWithdrawn",
     "WorkerLost",
 ]
+
+
+def short(value: Any, most: int = 80, *, shown: Callable[[Any], str] = repr) -> str:
+    """A value for people, of so many characters at most; `shown` may fail."""
+    try:
+        text = shown(value)
+    except Exception:
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 class DaySixError(Exception):

@@ -7,9 +7,7 @@ an ordinary kombu queue, so any Celery worker can take from it. What is skipped,
 
 import base64
 import json
-import os
 import time
-import uuid
 from collections.abc import Sequence
 from functools import partial
 from json.encoder import encode_basestring_ascii as quoted
@@ -72,7 +70,7 @@ class Template:
         self._shadow = json.dumps(message.headers["shadow"])
         content_type, encoding, _ = serialize(((), {}, self._embed), serializer)
         # What is the same in every message is written once; each of these takes a value's place.
-        gaps = {name: f"<{uuid.uuid4().hex}>" for name in _GAPS}
+        gaps = {name: f"<{keys.new_word()}>" for name in _GAPS}
         text = json.dumps(
             {
                 "body": gaps["body"],
@@ -127,10 +125,10 @@ class Template:
             "body": f'"{base64.b64encode(body).decode()}"',
             "task_id": quoted(task_id),
             "sent_at": time.time(),
-            "argsrepr": quoted(_short(tuple(args)) if argsrepr is None else argsrepr),
-            "kwargsrepr": quoted(_short(kwargs) if kwargsrepr is None else kwargsrepr),
+            "argsrepr": quoted(_shown(tuple(args)) if argsrepr is None else argsrepr),
+            "kwargsrepr": quoted(_shown(kwargs) if kwargsrepr is None else kwargsrepr),
             "shadow": self._shadow if shadow is None else quoted(shadow),
-            "delivery_tag": f'"{new_id()}"',
+            "delivery_tag": f'"{keys.new_id()}"',
         }
         return text.encode()
 
@@ -142,13 +140,7 @@ def _serialized(serializer: str, parts: Any) -> Any:
 _GAPS = ("body", "task_id", "sent_at", "argsrepr", "kwargsrepr", "shadow", "delivery_tag")
 
 
-def new_id() -> str:
-    """A random UUID as text; `uuid.uuid4` takes three times as long."""
-    digits = os.urandom(16).hex()
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
-
-
-def _short(value: Any) -> str:
+def _shown(value: Any) -> str:
     # Celery's way looks into everything, which takes longer than all the rest for a few numbers.
     parts = value.values() if type(value) is dict else value
     if len(parts) < 9 and all(map(_is_plain, parts)):
@@ -173,7 +165,7 @@ def push(
     """
     if not messages:
         return 0
-    mark = keys.PUSHED + (mark or new_id())
+    mark = keys.PUSHED + (mark or keys.new_id())
     return _push(queue, messages, limit, mark, REPEATED_WITHIN_S, once=once)[0]
 
 
@@ -237,7 +229,7 @@ class Task(celery.Task):
         if not (producer or link or link_error or shadow or options.keys() - _SHORT_OPTIONS):
             template = self._prepared(options)
         if template is not None:
-            task_id = task_id or new_id()
+            task_id = task_id or keys.new_id()
             args, kwargs = tuple(args or ()), kwargs or {}
             if self.typing:
                 self.__header__(*args, **kwargs)

@@ -18,6 +18,7 @@ from shared import publishing
 from shared.app import app
 from shared.broker import keys
 from shared.broker.connections import Lua, connect
+from shared.broker.keys import new_id
 from shared.pools import DEFAULT_QUEUE
 from shared.settings import current
 
@@ -63,7 +64,7 @@ class Entry(schedulers.RedBeatSchedulerEntry):
         options = dict(self.options or {})
         queue = options.pop("queue", None) or DEFAULT_QUEUE
         template = publishing.Template(self.task, queue, **options)
-        task_id = publishing.new_id()
+        task_id = new_id()
         message = template.render(task_id, self.args or [], self.kwargs or {})
         # Not by `next`: RedBeat's writes to Redis.
         self.last_run_at = self._default_now()

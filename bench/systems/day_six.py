@@ -13,6 +13,7 @@ from producer import sending
 from shared import publishing
 from shared.app import app
 from shared.broker.connections import store
+from shared.broker.keys import new_id
 from shared.laboratory import workloads
 from shared.multiprocessing.pool import Pool
 from shared.pools import PoolKind
@@ -64,7 +65,7 @@ def _send(task: str, args: tuple[Any, ...], count: int, to: str) -> None:
     """As ``producer send --count`` does it."""
     template = publishing.Template(task, PoolKind.THREADS.value, ignore_result=True)
     for start in range(0, count, sending.BATCH):
-        ids = [publishing.new_id() for _ in range(min(sending.BATCH, count - start))]
+        ids = [new_id() for _ in range(min(sending.BATCH, count - start))]
         publishing.push(to, [template.render(task_id, args, {}) for task_id in ids])
 
 

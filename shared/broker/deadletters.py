@@ -10,7 +10,6 @@ A letter holds the message as it was, so that it can be put back on its queue.
 import base64
 import json
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +17,16 @@ import redis
 from kombu.log import get_logger
 
 from shared.broker.connections import foreseen, store
-from shared.broker.keys import DEAD, DEAD_LETTERS, DEAD_QUEUES, PUSHED, RESULT, is_queue
+from shared.broker.keys import (
+    DEAD,
+    DEAD_LETTERS,
+    DEAD_QUEUES,
+    PUSHED,
+    RESULT,
+    is_queue,
+    new_id,
+    new_word,
+)
 from shared.broker.messages import HISTORY, parse, parse_tag, parts
 from shared.errors import DaySixError
 
@@ -139,7 +147,7 @@ def bury_entry(
     """Make a dead letter of what stands in a hash (its key, and the field); False if it is gone."""
     message = parts(text)
     headers = message["headers"]
-    letter_id = headers.get("id") or str(uuid.uuid4())
+    letter_id = headers.get("id") or new_id()
     now = time.time()
     letter = {
         "id": letter_id,
@@ -211,7 +219,7 @@ def retry(letter_id: str) -> str:
         message["headers"].pop(HISTORY, None)
         text = json.dumps(message).encode()
     key = _key(letter_id)
-    mark = PUSHED + uuid.uuid4().hex
+    mark = PUSHED + new_word()
     keys = (DEAD, DEAD_LETTERS, DEAD_QUEUES, list_name, RESULT.encode() + key, mark)
     with foreseen():
         if not store().eval(_RETRY, 6, *keys, key, letter["queue"].encode(*_ANY), text):

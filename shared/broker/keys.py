@@ -1,8 +1,9 @@
-"""The name of every key in Redis, once.
+"""The name of every key in Redis, once, and new names.
 
 kombu's own keys (the queues' lists, ``unacked`` …) and Celery's results keep their names.
 """
 
+import os
 import re
 
 # Ownership. Sorted set: owner → when its lease ends, by Redis' clock.
@@ -53,6 +54,17 @@ _NO_QUEUE = re.compile(
     rf"|({DEAD}|{DEAD_LETTERS}|{DEAD_QUEUES})$",
     re.DOTALL,
 )
+
+
+def new_id() -> str:
+    """A random UUID as text; `uuid.uuid4` takes three times as long."""
+    digits = new_word()
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
+def new_word() -> str:
+    """32 random hexadecimal digits, for the name of something that no other has."""
+    return os.urandom(16).hex()
 
 
 def is_queue(name: bytes) -> bool:

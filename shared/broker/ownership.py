@@ -21,7 +21,6 @@ import os
 import socket
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -31,7 +30,7 @@ from kombu.log import get_logger
 
 from shared.broker import renewing
 from shared.broker.connections import Absence, Lua, ask, connect
-from shared.broker.keys import BURIED, OWNER_NAMES, OWNERS, RENEWED_AT, TAKEN
+from shared.broker.keys import BURIED, OWNER_NAMES, OWNERS, RENEWED_AT, TAKEN, new_word
 from shared.broker.messages import parse_tag
 from shared.broker.recovery import (
     by_key,
@@ -320,7 +319,7 @@ class Owner:
         self._news.set()
 
     def _become_another(self, client: redis.Redis) -> None:
-        name = f"{self.hostname}:{uuid.uuid4().hex[:12]}"
+        name = f"{self.hostname}:{new_word()[:12]}"
         _renew(client, name, self.lease_s, become=True)
         renewing.owners.drop(self.name)
         self.name = name

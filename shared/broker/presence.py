@@ -6,7 +6,6 @@ clock, so that machines need not agree on the time.
 """
 
 import json
-import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -15,7 +14,7 @@ from kombu.log import get_logger
 
 from shared.broker import renewing
 from shared.broker.connections import foreseen, store
-from shared.broker.keys import WORKERS
+from shared.broker.keys import WORKERS, new_word
 from shared.pools import PoolKind
 from shared.settings import current
 
@@ -26,7 +25,7 @@ LEASE_S = 10.0
 _MOST = 10**9
 
 # The word for this process; a pool's processes, which are forked, have their worker's.
-PROCESS = uuid.uuid4().hex[:16]
+PROCESS = new_word()[:16]
 
 # KEYS[1]: the hash. ARGV: the process, its line without `until`, the lease in seconds. Lines of
 # processes that are long gone are removed.

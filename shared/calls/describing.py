@@ -20,7 +20,7 @@ from shared.calls.kinds import (
     REGISTERED,
     VALUE,
 )
-from shared.errors import NotPortable
+from shared.errors import NotPortable, short
 
 
 def parts_of(value: Any) -> tuple[int, bool, Any, Any, bool]:
@@ -106,9 +106,8 @@ def _refuse_local(value: Any) -> None:
     elif kind.__module__ == "builtins":
         reason = "it is bound to this process; pass plain data, or a name to open it by"
     if reason:
-        raise NotPortable(f"{_short(value)} of type {kind.__name__}", reason)
+        raise NotPortable(f"{short(value, 60, shown=_in_one_line)} of type {kind.__name__}", reason)
 
 
-def _short(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:57] + "..."
+def _in_one_line(value: Any) -> str:
+    return " ".join(repr(value).split())

@@ -9,6 +9,7 @@ from typing import Any
 
 from kombu.serialization import loads as deserialize
 
+from shared import errors
 from shared.broker import messages
 from shared.calls import codec, harmless, references
 from shared.calls.parcels import Payload, Purpose
@@ -112,9 +113,8 @@ def span(items: Sequence[Any], what: str) -> str:
 
 
 def short(value: Any) -> str:
-    # It looks at the first items only, and survives a __repr__ that fails.
-    text = _brief.repr(value)
-    return text if len(text) <= 200 else text[:197] + "..."
+    # It looks at the first items only.
+    return errors.short(value, 200, shown=_brief.repr)
 
 
 def body_of(message: dict[str, Any]) -> Any:

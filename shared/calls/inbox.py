@@ -15,7 +15,6 @@ import logging
 import os
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +22,7 @@ import redis
 
 from shared.broker import renewing
 from shared.broker.connections import LONGEST_PAUSE_S, REFUSALS, Absence, ask, connect, foreseen
-from shared.broker.keys import REPLIES
+from shared.broker.keys import REPLIES, new_word
 from shared.calls import output
 from shared.endings import Background
 from shared.errors import BrokerGone, BrokerRefused, RepliesLost
@@ -47,7 +46,7 @@ class Inbox:
     """This process's reply stream, and the one thread that reads it."""
 
     def __init__(self, settings: Settings) -> None:
-        self.name = REPLIES + uuid.uuid4().hex
+        self.name = REPLIES + new_word()
         self._settings = settings
         self._lease_ms = int(settings.reply_lease_s * 1000)
         self._block_s = min(settings.reply_lease_s / 4, 5.0)

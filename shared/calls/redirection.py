@@ -20,12 +20,12 @@ import importlib
 import os
 import sys
 import types
-import uuid
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from shared.broker.keys import new_word
 from shared.calls import references
 from shared.errors import Unguarded
 from shared.settings import current
@@ -48,7 +48,7 @@ class Script:
     name: str  # as a module
     threads: bool = False  # whether thread pools are sent to the workers
     guarded: tuple[range, ...] = ()  # lines under ``if __name__ == "__main__":``
-    run: str = field(default_factory=lambda: uuid.uuid4().hex)
+    run: str = field(default_factory=new_word)
 
 
 @dataclass(frozen=True)

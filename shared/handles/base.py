@@ -10,11 +10,11 @@ Where a handle lies inside another (a queue in a managed dict), the outer one co
 
 import importlib
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
+from shared.broker.keys import new_word
 from shared.errors import NotPortable
 from shared.handles.leases import keeper
 
@@ -69,7 +69,7 @@ class Handle:
 
         Subclasses take their parameters from here, whether they were constructed or arrived.
         """
-        self._name = name or f"{self._kind}:{uuid.uuid4().hex}"
+        self._name = name or f"{self._kind}:{new_word()}"
         keeper.watch(self)
 
     def _parameters(self) -> list[Any]:

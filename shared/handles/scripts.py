@@ -14,7 +14,6 @@ import math
 import os
 import threading
 import time
-import uuid
 from functools import lru_cache
 from multiprocessing.connection import wait as wait_locally
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 import redis
 
 from shared.broker.connections import AWAY, SHORTEST_PAUSE_S, Lua, connect, foreseen, store
+from shared.broker.keys import new_word
 from shared.errors import HandleLost
 from shared.settings import Settings, current
 
@@ -183,13 +183,13 @@ class _Identity(threading.local):
 
 
 _requests = itertools.count(1)
-_process = uuid.uuid4().hex[:16]
+_process = new_word()[:16]
 _identity = _Identity()
 
 
 def _become_another() -> None:
     global _process, _identity  # noqa: PLW0603 - a forked child is a caller of its own
-    _process = uuid.uuid4().hex[:16]
+    _process = new_word()[:16]
     _identity = _Identity()
 
 

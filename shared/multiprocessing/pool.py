@@ -22,7 +22,6 @@ import contextlib
 import functools
 import itertools
 import threading
-import uuid
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
@@ -33,6 +32,7 @@ from shared import endings, publishing
 from shared.app import app
 from shared.broker import presence
 from shared.broker.connections import Absence, foreseen, store
+from shared.broker.keys import new_id, new_word
 from shared.calls import codec, context, encoding, inbox, redirection
 from shared.calls.encoding import Mode
 from shared.calls.outcomes import Outcome, Outcomes, decode_outcomes
@@ -125,7 +125,7 @@ class Pool:
             )
         self._options = _options(self._kind, initializer, tuple(initargs))
         if maxtasksperchild is not None:
-            self._options["recycle"] = [uuid.uuid4().hex, maxtasksperchild]
+            self._options["recycle"] = [new_word(), maxtasksperchild]
         self._inbox = inbox.inbox()
         self._processes = processes or presence.capacity(self._kind)
         self._pace = None if processes else Pace()
@@ -341,7 +341,7 @@ class Pool:
 
     def add(self, job: Job) -> None:
         """Send a job's chunks as places are free; ValueError once the pool is closed."""
-        mark, sent = publishing.new_id(), False
+        mark, sent = new_id(), False
         with self._lock:
             self._check_running()
             if self._jobs or self._out or not job.encoded:
@@ -423,7 +423,7 @@ class Pool:
                 with contextlib.suppress(ValueError):  # the pool was terminated meanwhile
                     self._jobs.remove(job)
             messages = self._register(batch)
-        self._push(publishing.new_id(), messages)
+        self._push(new_id(), messages)
         for job, error in ended:
             if error is not None:
                 job.result.fail(error, at=job.taken)
@@ -447,7 +447,7 @@ class Pool:
                 if self._state == _TERMINATE:
                     job.result.fail(self._reason_to_end(job))
                     continue
-                call_id = publishing.new_id()
+                call_id = new_id()
                 message = self._render(call_id, job, chunk)
                 if not job.result.starting(call_id, message):
                     continue
@@ -599,7 +599,7 @@ def _options(
     if initializer is not None:
         encoding.name_of(initializer)  # refuse a lambda here
         options["setup"] = codec.dumps(
-            [uuid.uuid4().hex, initializer, list(initargs)],
+            [new_word(), initializer, list(initargs)],
             what="the initializer's arguments",
             purpose=Purpose.CALL,
         )

@@ -14,7 +14,6 @@ import signal
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -22,6 +21,7 @@ from shared import endings, publishing
 from shared.app import app
 from shared.broker import presence
 from shared.broker.connections import store
+from shared.broker.keys import new_id
 from shared.calls import codec, context, encoding, inbox, redirection
 from shared.calls.encoding import Mode
 from shared.calls.outcomes import Outcome, decode_outcomes
@@ -232,7 +232,7 @@ class _Remote:
         self._where: dict[str, Any] = {}
         self._pipe: tuple[int, int] | None = None
         self._lock = threading.Lock()
-        self._call_id = str(uuid.uuid4())
+        self._call_id = new_id()
         self._kind = process._kind
         name, payload = encoding.encode_call(function, Mode.APPLY, [item])
         self._kept = getattr(payload, "kept", None)  # the parcels of its arguments

@@ -22,6 +22,8 @@ from uuid import UUID
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, MultipleOf
 from pydantic.fields import FieldInfo
 
+from shared.errors import short
+
 # The task that calls a plain function: its reference, then its arguments.
 FUNCTION = "function"
 
@@ -110,7 +112,7 @@ def to_json(contract: Contract) -> dict[str, Any]:
                 "name": parameter.name,
                 "kind": parameter.kind.name,
                 **({} if _is_empty(parameter.annotation) else {"type": _encode(parameter)}),
-                **({} if _is_empty(parameter.default) else {"default": _short(parameter.default)}),
+                **({} if _is_empty(parameter.default) else {"default": short(parameter.default)}),
             }
             for parameter in contract.signature.parameters.values()
         ],
@@ -162,20 +164,12 @@ def _parameter_text(parameter: inspect.Parameter) -> str:
     if not _is_empty(parameter.annotation):
         text += f": {type_text(parameter.annotation)}"
     if not _is_empty(parameter.default):
-        text += f" = {_short(parameter.default)}"
+        text += f" = {short(parameter.default)}"
     return text
 
 
 def _is_empty(value: Any) -> bool:
     return value is inspect.Parameter.empty
-
-
-def _short(value: Any) -> str:
-    try:
-        text = repr(value)
-    except Exception:
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _encode(parameter: inspect.Parameter) -> Any:

@@ -17,6 +17,7 @@ from kombu.exceptions import OperationalError
 import shared.broker.connections
 from shared import publishing
 from shared.app import app
+from shared.broker import keys
 from shared.calls import running
 from shared.errors import BrokerUnavailable
 from shared.pools import PoolKind
@@ -144,7 +145,7 @@ def test_any_text_can_be_filled_in(text):
 
 
 def test_an_id_is_a_random_uuid():
-    ids = {publishing.new_id() for _ in range(1_000)}
+    ids = {keys.new_id() for _ in range(1_000)}
 
     assert len(ids) == 1_000
     for text in ids:
