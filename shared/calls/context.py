@@ -148,7 +148,7 @@ def inherited() -> dict[str, Any]:
         options["kinds"] = around.kinds
     of_script = redirection.options() if around is None else around.options
     options.update(
-        {name: of_script[name] for name in ("script", "run", "threads") if name in of_script}
+        {name: of_script[name] for name in ("script", "run", "thread_pools") if name in of_script}
     )
     return options
 

@@ -73,7 +73,7 @@ def options() -> dict[str, Any]:
     """What a call of the script that runs here takes along; empty without ``producer run``."""
     if _script is None:
         return {}
-    threads = {"threads": True} if _script.threads else {}
+    threads = {"thread_pools": True} if _script.threads else {}
     return {"script": _script.name, "run": _script.run, **threads}
 
 

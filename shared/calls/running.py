@@ -43,7 +43,7 @@ def call(task: Any, payload: bytes, reply_to: str, options: dict[str, Any] | Non
     identity, initializer and its arguments; ``output``, how what is printed is shown;
     ``kinds``, the pools whose tasks wait for this one; ``process``, for a `Process`;
     ``script``, the module that ``producer run`` runs, ``run``, the id of this run of the script, and
-    ``threads``, whether its thread pools are sent to workers; ``recycle``, a pool's identity and its
+    ``thread_pools``, whether its thread pools are sent to workers; ``recycle``, a pool's identity and its
     ``maxtasksperchild``.
     """
     if isinstance(raised := task.request.get(RAISED), Exception):
@@ -107,7 +107,7 @@ def _answer(
 def _run(payload: bytes, options: dict[str, Any]) -> tuple[Outcomes, BaseException | None]:
     try:
         if options.get("script"):
-            redirection.follow(options["script"], threads=options.get("threads", False))
+            redirection.follow(options["script"], threads=options.get("thread_pools", False))
         _, function, module, mark, mode, items = codec.loads(payload)
         references.check_fingerprint(module, mark)
     except Exception as error:
