@@ -2,11 +2,10 @@
 
 import os
 import threading
-import uuid
 from typing import Any
 
 from shared.broker.connections import Lua
-from shared.broker.keys import PUSHED
+from shared.broker.keys import PUSHED, new_word
 
 # Nobody repeats a push later than this: redis-py's and the pools' own attempts have ended.
 REPEATED_WITHIN_S = 60
@@ -24,7 +23,7 @@ class _Last(threading.local):
     """What this thread, or greenlet, publishes by kombu's way."""
 
     def __init__(self) -> None:
-        self.thread = uuid.uuid4().hex
+        self.thread = new_word()
         self.properties: Any = None
         self.push = ""
 
@@ -35,7 +34,7 @@ _last = _Last()
 def parameters(key: str, properties: Any, message: str) -> tuple[Any, ...]:
     """What `PUSH_ONE` takes. kombu's further attempts bring the same `properties` object."""
     if _last.properties is not properties:
-        _last.properties, _last.push = properties, uuid.uuid4().hex
+        _last.properties, _last.push = properties, new_word()
     mark = f"{PUSHED}{_last.thread}@{key}"
     return 2, key, mark, _last.push, message, REPEATED_WITHIN_S
 
