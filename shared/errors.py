@@ -14,6 +14,8 @@ pool, ``multiprocessing.ProcessError``) that one is raised instead.
     ├── QueueFull
     ├── NotPortable
     ├── NotAllowed
+    ├── Unguarded
+    ├── TaskRefused
     ├── MessageTooLarge
     ├── CodeDiffers
     ├── WorkerLost
@@ -48,7 +50,9 @@ __all__ = [
     "RemoteError",
     "RepliesLost",
     "SettingsError",
+    "TaskRefused",
     "TaskWithdrawn",
+    "Unguarded",
     "WorkerLost",
 ]
 
@@ -163,7 +167,7 @@ class NotPortable(DaySixError, TypeError):
 
 
 class Unguarded(DaySixError, RuntimeError):
-    """Raised where a script starts a process or a pool while it is merely imported."""
+    """Raised when a script starts a process or a pool while it is merely imported."""
 
     def __init__(self, file: str, line: int, what: str) -> None:
         super().__init__(file, line, what)

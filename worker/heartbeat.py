@@ -11,6 +11,7 @@ from celery.worker import state
 
 from shared.broker import keys, presence
 from shared.broker.connections import connect, store
+from shared.broker.messages import queue_of
 from shared.calls import encoding
 from shared.endings import Background
 from shared.laboratory import probes
@@ -74,7 +75,7 @@ class Presence(bootsteps.StartStopStep):
             startup_s=self.startup_s,
             process=presence.PROCESS,
             queues=tuple(queue.name for queue in parent.task_consumer.queues),
-            running_by_queue=dict(Counter(map(_queue_of, running))),
+            running_by_queue=dict(Counter(queue_of(request.delivery_info) for request in running)),
         )
         try:
             presence.renew(self.redis, worker)
@@ -82,10 +83,6 @@ class Presence(bootsteps.StartStopStep):
         except Exception as error:
             # The consumer notices a lost broker by itself; the line just ends.
             logger.warning("the worker's line is not renewed: %s", error)
-
-
-def _queue_of(request: Any) -> str:
-    return (request.delivery_info or {}).get("routing_key") or "unknown"
 
 
 def end_orphans(pool: Any, redis: Any) -> None:
@@ -175,7 +172,7 @@ counts = Counts()
 
 @signals.task_postrun.connect(weak=False)
 def _count(task: Any, state: str, **_: Any) -> None:
-    queue = (task.request.delivery_info or {}).get("routing_key") or "unknown"
+    queue = queue_of(task.request.delivery_info)
     # Asked here, before `deadlines` forgets it: that is connected after this.
     done = state == "SUCCESS" and not deadlines.comes_late(task.request)
     counts.add(queue, "done" if done else "failed")

@@ -466,3 +466,9 @@ _BODIES: dict[str | None, Callable[[str], bytes]] = {
 _seen_headers: dict[tuple[Any, ...], list[str]] = {}
 _seen_properties: dict[tuple[Any, ...], list[str]] = {}
 _LOOKS = 1_000
+
+
+def queue_of(delivery_info: Any) -> str:
+    """The queue that a running task came from, as its request says; "unknown" for anything odd."""
+    name = delivery_info.get("routing_key") if isinstance(delivery_info, dict) else None
+    return name if isinstance(name, str) and name else "unknown"

@@ -32,6 +32,7 @@ from typing import Any
 
 from celery import signals
 
+from shared.broker.messages import queue_of
 from shared.calls import context, redirection, references
 from shared.calls.encoding import NAMES
 from shared.pools import PoolKind
@@ -241,7 +242,7 @@ class Cleaner:
     def _before_task(self, task: Any = None, **_: Any) -> None:
         """Celery's signal. A call says by itself whose it is; any other task is nobody's."""
         if task is not None and task.name not in NAMES:
-            kind = (task.request.delivery_info or {}).get("routing_key", "")
+            kind = queue_of(task.request.delivery_info)
             with self._lock:
                 self._turn_to("", kind)
 

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from shared import settings
+from shared.broker.messages import queue_of
 from shared.calls import outbox, output, redirection
 from shared.pools import PoolKind
 
@@ -68,7 +69,7 @@ def current() -> Running | None:
 @contextmanager
 def running(request: Any, reply_to: str, options: dict[str, Any]) -> Iterator[Running]:
     """Mark this thread or greenlet as running a call."""
-    kind = (request.delivery_info or {}).get("routing_key") or "unknown"
+    kind = queue_of(request.delivery_info)
     call = Running(request.id, reply_to, options, kind)
     token = _running.set(call)
     output.route(_capture_of_this_thread)
