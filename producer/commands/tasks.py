@@ -146,11 +146,11 @@ def send(
             }
         )
     elif sent.repeated:
-        print(f"{contract.name} was accepted before under this key: {sent.ids[0]}")
+        tell(f"{contract.name} was accepted before under this key: {sent.ids[0]}")
     elif sent.count == 1:
-        print(f"queued {contract.name} on {order.queue}: {sent.ids[0]}")
+        tell(f"queued {contract.name} on {order.queue}: {sent.ids[0]}")
     else:
-        print(
+        tell(
             f"queued {sent.count:,} {contract.name} on {order.queue} "
             f"in {sent.seconds:.1f} s ({sent.rate:,.0f} a second)"
         )

@@ -122,10 +122,11 @@ def to_json(contract: Contract) -> dict[str, Any]:
 def from_json(entry: Any) -> Contract:
     """A contract that a worker published; raises one of `ODD` for what is none."""
     name, queue, line = entry["name"], entry.get("queue"), entry.get("help", "")
-    if not (isinstance(name, str) and name and isinstance(line, str)):
-        raise TypeError("a name or a line of help is no text")
-    if not isinstance(queue, str | None):
-        raise TypeError("a queue's name is no text")
+    if not isinstance(line, str):
+        raise TypeError("a line of help is no text")
+    for word in (name,) if queue is None else (name, queue):
+        if not (isinstance(word, str) and word and word.isprintable()):
+            raise TypeError("a name is no text that can be shown")
     parameters = [
         inspect.Parameter(
             str(given["name"]),
