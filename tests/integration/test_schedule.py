@@ -239,3 +239,13 @@ def test_arguments_that_json_has_no_type_for_are_refused(schedule):
 
     with pytest.raises(WrongUsage, match="kept in the schedule"):
         schedules.add("x", schedules.every(1), contract, QUEUE, [object()], {})
+
+
+def test_the_stack_starts_a_scheduler_when_asked_to(tmp_path):
+    words = ("stack", "--beat", "--", "producer", "schedule", "add", "--every", "9", "x", "sleep")
+
+    done = producer(*words, "0", TMPDIR=str(tmp_path))
+
+    assert done.returncode == 0, done.stderr
+    assert "x: sleep on threads, every 9 s" in done.stdout
+    assert "no scheduler is alive" not in done.stderr
