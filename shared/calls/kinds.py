@@ -201,8 +201,9 @@ BY_CODE = {kind.code: kind for kind in KINDS}
 ENUM, OBJECT, FUNCTION, ERROR, HANDLE = 40, 41, 42, 43, 44
 PARTIAL, METHOD, VALUE, CALL, REGISTERED = 45, 46, 47, 48, 49
 GRAPH, REFERENCE = 50, 51
+PLAIN_OBJECT, NAMED_TUPLE = 52, 53
 # These are made from a head, and then filled with a body that may hold the value itself.
-FILLED = frozenset({OBJECT, VALUE, CALL, ERROR})
+FILLED = frozenset({OBJECT, VALUE, CALL, ERROR, PLAIN_OBJECT})
 
 # What msgpack carries alone, and holds nothing else.
 PLAIN = frozenset({str, int, float, bool, bytes, type(None)})

@@ -33,13 +33,17 @@ _CLASSES = """
     xml.etree.ElementTree:ElementTree zipfile:ZipInfo
 """
 CLASSES = frozenset(_CLASSES.split())
+_MODULES = frozenset(name.partition(":")[0] for name in CLASSES)
 _BASES: tuple[Any, ...] = (tuple, str, bytes, int, float, complex)
 
 
 def class_name(kind: type) -> str:
     """The reference of a class whose objects may travel."""
-    name = f"{kind.__module__}:{kind.__qualname__}"
-    return name if name in CLASSES else references.reference(kind)
+    if kind.__module__ in _MODULES:
+        name = f"{kind.__module__}:{kind.__qualname__}"
+        if name in CLASSES:
+            return name
+    return references.reference(kind)
 
 
 def find_class(name: str) -> type:
@@ -49,8 +53,7 @@ def find_class(name: str) -> type:
         __import__(module)
         found = getattr(sys.modules[module], qualname, None)
     else:
-        references.check_allowed_module(name)
-        found = references.resolve(name)
+        found = references.resolve(name, listed=False)
     if not isinstance(found, type):
         raise NotPortable(repr(name), "it is not a class")
     return found
@@ -72,17 +75,19 @@ def _is_plain(kind: Any) -> bool:
     )
 
 
+def is_named_tuple(value: Any) -> bool:
+    """Whether a value is a named tuple without attributes of its own."""
+    kind = type(value)
+    return (
+        issubclass(kind, tuple)
+        and hasattr(kind, "_fields")
+        and not getattr(value, "__dict__", None)
+    )
+
+
 def describe(value: Any) -> tuple[bool, Any, Any]:
     """Whether a call makes the object again; then what makes it, and what fills it."""
     kind = type(value)
-    if is_plain(kind):
-        return False, [class_name(kind)], [_state(value), None, None]
-    if (
-        isinstance(value, tuple)
-        and hasattr(kind, "_fields")
-        and not getattr(value, "__dict__", None)
-    ):
-        return False, [class_name(kind), [list(value)]], None
     reducer = copyreg.dispatch_table.get(kind)
     try:
         reduced: Any = reducer(value) if reducer else value.__reduce_ex__(4)
@@ -148,7 +153,7 @@ def _unregistered(kind: type, made_by: str) -> NotPortable:
     )
 
 
-def _state(value: Any) -> Any:
+def state_of(value: Any) -> Any:
     """The state that `copyreg` would take: ``__getstate__``, or what lies in the object."""
     state = value.__getstate__()
     if state is None or isinstance(state, dict):
@@ -184,6 +189,21 @@ def make(head: list[Any]) -> Any:
     return new(cls, *args, **kwargs)
 
 
+def make_plain(name: Any) -> Any:
+    """An object of a class, empty."""
+    cls = find_class(name)
+    new: Callable[..., Any] = cls.__new__
+    return new(cls)
+
+
+def make_named_tuple(parts: list[Any]) -> Any:
+    """A named tuple of its class and items."""
+    name, items = parts
+    if type(items) is not list:
+        raise TypeError("a tuple is made of a list")
+    return tuple.__new__(find_class(name), items)
+
+
 def _only(args: list[Any], kind: type) -> Any:
     """The only argument, of that very type: `bytes(10**9)` is made of few bytes."""
     (arg,) = args
@@ -215,6 +235,11 @@ def fill(value: Any, body: list[Any]) -> None:
         value.extend(items) if hasattr(value, "extend") else [value.append(i) for i in items]
     for key, item in pairs or ():
         value[key] = item
+    set_state(value, state)
+
+
+def set_state(value: Any, state: Any) -> None:
+    """Give an object its state, as `pickle` does."""
     if hasattr(value, "__setstate__"):
         if state is not None:
             value.__setstate__(state)

@@ -21,8 +21,10 @@ from shared.calls.kinds import (
     HANDLE,
     MAX_DEPTH,
     METHOD,
+    NAMED_TUPLE,
     OBJECT,
     PARTIAL,
+    PLAIN_OBJECT,
     REFERENCE,
     REGISTERED,
     VALUE,
@@ -93,6 +95,11 @@ def _rebuild(code: int, data: bytes, depth: int, nodes: "graph.Nodes | None") ->
     if code not in FILLED:
         return make(parts)
     head, body = parts
+    if code == PLAIN_OBJECT:
+        value = objects.make_plain(head)
+        if body is not None:
+            objects.set_state(value, body)
+        return value
     value = make(head)
     if body is not None:
         _fill(code, head, value, body)
@@ -113,6 +120,8 @@ def _fill(code: int, head: Any, value: Any, body: Any) -> None:
     elif code == ERROR:
         if type(value).__qualname__ == head[1]:  # and no stand-in
             value.__setstate__(body)
+    elif code == PLAIN_OBJECT:
+        objects.set_state(value, body)
     elif code not in FILLED or (code == CALL and len(head) == 1):
         raise NotPortable("a message", "what is named is not changed")
     else:
@@ -172,6 +181,8 @@ def _method(owner: Any, name: str) -> Any:
 _MAKE: dict[int, Callable[[Any], Any]] = {
     ENUM: lambda parts: _member(*parts),
     OBJECT: objects.make,
+    PLAIN_OBJECT: objects.make_plain,
+    NAMED_TUPLE: objects.make_named_tuple,
     FUNCTION: references.resolve,
     ERROR: lambda head: exceptions.rebuild(head[0], head[1], head[2], {}, head[3]),
     HANDLE: lambda parts: base.rebuild(*parts),

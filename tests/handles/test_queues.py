@@ -1,5 +1,7 @@
 """Queues: exact under many producers and consumers, under kills, and on lost answers."""
 
+import logging
+import logging.handlers
 import os
 import queue
 import random
@@ -51,6 +53,27 @@ def test_a_queue_travels_inside_a_queue():
     assert type(arrived) is Queue
     assert inner.get(timeout=1) == "x"
     assert arrived._size == 3
+
+
+def test_log_records_go_through_a_queue_as_in_the_logging_cookbook():
+    q, heard = Queue(), []
+    log = logging.getLogger("tests.cookbook")
+    log.addHandler(logging.handlers.QueueHandler(q))
+    listener = logging.Handler()
+    listener.emit = heard.append
+
+    log.warning("%s went %d times", "it", 3, extra={"request": {7}})
+    try:
+        raise ValueError("inside")
+    except ValueError:
+        log.exception("failed")
+    for _ in range(2):
+        listener.handle(q.get(timeout=5))
+
+    assert [type(record) for record in heard] == [logging.LogRecord] * 2
+    assert heard[0].getMessage() == "it went 3 times"
+    assert heard[0].request == {7}
+    assert "ValueError: inside" in heard[1].getMessage()
 
 
 def test_what_cannot_travel_is_refused_at_the_put():
