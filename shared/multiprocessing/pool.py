@@ -448,7 +448,12 @@ class Pool:
                     job.result.fail(self._reason_to_end(job))
                     continue
                 call_id = new_id()
-                message = self._render(call_id, job, chunk)
+                try:
+                    message = self._render(call_id, job, chunk)
+                except Exception as error:
+                    # With the pool's initializer, it is too large. The feeder must go on.
+                    self._hand_over(job, chunk.first, chunk.items, error)
+                    continue
                 if not job.result.starting(call_id, message):
                     continue
                 self._out[call_id] = (job, chunk.first, chunk.items)

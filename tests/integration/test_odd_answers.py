@@ -11,7 +11,7 @@ from shared.calls.outcomes import Outcome, Outcomes, encode_outcomes
 from shared.errors import NotPortable
 from shared.futures import ProcessPoolExecutor
 from shared.multiprocessing import Pool, Process
-from tests.support import wait_until
+from tests.support import patient, wait_until
 
 ODD = [
     {"x": "y"},
@@ -58,7 +58,7 @@ def test_entries_that_answer_nobody_keep_no_answer_from_anybody():
     with Pool(2, kind="threads") as pool:
         waiting = pool.map_async(time.sleep, [0.5, 0.5])
         add(*ODD)
-        assert waiting.get(30) == [None, None]
+        assert waiting.get(patient(30)) == [None, None]
         add(*ODD)
         assert pool.map(abs, [-1, 2]) == [1, 2]
 
@@ -71,7 +71,7 @@ def test_an_answer_that_holds_no_outcomes_is_an_error_of_its_call(payload):
         add({"id": out(), "outcome": payload})
 
         with pytest.raises(NotPortable):
-            waiting.get(10)
+            waiting.get(patient(10))
 
 
 def test_a_future_and_a_process_end_with_an_answer_that_holds_no_outcome(capfd):
@@ -80,14 +80,14 @@ def test_a_future_and_a_process_end_with_an_answer_that_holds_no_outcome(capfd):
         wait_until(lambda: inbox.inbox()._waiting, what="the call")
         add({"id": out(), "outcome": b"\xc1"})
         with pytest.raises(NotPortable):
-            future.result(10)
+            future.result(patient(10))
 
     process = Process(target=time.sleep, args=(0.5,), kind="threads")
     process.start()
     call_id = out()
     add({"id": call_id, "news": b"\xc1"}, {"id": call_id, "news": codec.dumps(7)})
     add({"id": call_id, "outcome": codec.dumps([["text"], {}, 0.0])})
-    process.join(10)
+    process.join(patient(10))
 
     assert process.exitcode == 1
 
@@ -109,7 +109,7 @@ def test_the_reading_thread_survives_an_error_of_its_own_and_tells_everybody(mon
         failing.set()
         add({"id": "nobody", "out": "x"})
         with pytest.raises(ZeroDivisionError):
-            waiting.get(10)
+            waiting.get(patient(10))
 
         assert pool.apply(abs, (-3,)) == 3
 
@@ -121,4 +121,4 @@ def test_an_answer_for_more_items_than_were_sent_reaches_no_other_item():
         add({"id": out(), "outcome": encode_outcomes(Outcomes.of(*[Outcome(True, 7)] * 3))})
 
         with pytest.raises(NotPortable):
-            waiting.get(30)
+            waiting.get(patient(30))

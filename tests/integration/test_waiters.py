@@ -21,6 +21,7 @@ from shared.futures import ClusterExecutor
 from shared.multiprocessing import Pool, Process
 from shared.pools import PoolKind
 from shared.settings import current
+from tests.support import patient
 
 KINDS = [kind.value for kind in PoolKind]
 
@@ -48,6 +49,11 @@ def dead(message):
     message["headers"][messages.HISTORY] = [{"worker": "a", "at": 1.0}] * 2
 
 
+def revoke(message):
+    # Each worker has heard of it then.
+    app.control.revoke(message["headers"]["id"], reply=True, limit=len(KINDS), timeout=20)
+
+
 # How a message is changed on its way, and what is said of that to whoever waits.
 FATES = {
     "refused": (header(retries="many"), "its retries is no int"),
@@ -62,6 +68,7 @@ FATES = {
     "too large": (large, "unpacked it has more than"),
     "expired": (header(expires="2020-01-01T00:00:00+00:00"), "expired|revoked"),
     "dead": (dead, "was lost 3 times"),
+    "revoked": (revoke, "revoked|cancelled"),
 }
 
 
@@ -116,10 +123,10 @@ def test_a_result_a_pool_a_future_and_a_process_are_told(kind, fate, capfd):
         }
         for name, get in waiters.items():
             with pytest.raises(Exception) as raised:
-                get(timeout=30)
+                get(timeout=patient(30))
             assert not isinstance(raised.value, TimeoutError | celery.exceptions.TimeoutError), name
             assert says(raised.value, fate), (name, raised.value)
-        process.join(30)
+        process.join(patient(30))
 
         assert process.exitcode == 1
         assert time.sleep.__name__ in capfd.readouterr().err
@@ -145,7 +152,7 @@ def test_the_result_of_a_plain_producer_is_told(stack, kind):
         }
         for name, result in waiting.items():
             with pytest.raises(Exception) as raised:
-                result.get(timeout=30)
+                result.get(timeout=patient(30))
             assert "bytes" in str(raised.value) or "no.such" in str(raised.value), name
 
 
@@ -156,7 +163,7 @@ def test_a_group_and_a_chord_of_a_plain_producer_are_told(stack, kind):
         lost = sleep.clone(headers={"deep": json.loads("[" * 50 + "]" * 50)})
         for waiting in (group([sleep, lost]), chord([sleep, lost], sleep), lost | sleep):
             with pytest.raises(Exception) as raised:
-                waiting.apply_async().get(timeout=30)
+                waiting.apply_async().get(timeout=patient(30))
             assert "nested too deeply" in str(raised.value)
 
 
@@ -184,10 +191,25 @@ def test_what_no_worker_would_take_for_its_size_is_refused_at_the_call(stack, ho
         sent(how, messages.body_limit())
 
 
+@pytest.mark.parametrize("how", ["apply_async", "map_async", "imap"])
+def test_a_call_that_is_too_large_with_its_initializer_is_an_error_of_its_result(stack, how):
+    half = current().message_limit_bytes * 2 // 3
+    with Pool(1, initializer=len, initargs=("x" * half,), kind="threads") as pool:
+        waiting = {
+            "apply_async": lambda: pool.apply_async(len, ("x" * half,)).get(patient(30)),
+            "map_async": lambda: pool.map_async(len, ["x" * half]).get(patient(30)),
+            "imap": lambda: pool.imap(len, ["x" * half]).next(patient(30)),
+        }
+
+        with pytest.raises(MessageTooLarge):
+            waiting[how]()
+        assert pool.apply_async(len, ("x",)).get(patient(30)) == 1
+
+
 def test_the_largest_message_that_is_sent_is_taken(stack, kind):
     size = messages.body_limit() - 500
     with pytest.raises(Exception, match="str"):
-        app.tasks["sleep"].apply_async(("x" * size,), queue=kind).get(timeout=60)
+        app.tasks["sleep"].apply_async(("x" * size,), queue=kind).get(timeout=patient(60))
 
 
 def test_the_errors_say_which_task_and_why():
