@@ -246,15 +246,17 @@ def _introduce(sender: Any, **_: Any) -> None:
     global _kind, _time_limit_s  # noqa: PLW0603 - a worker has one pool
     _kind = pool_kind(type(sender.pool))
     _time_limit_s = sender.controller.time_limit
-    ownership.owner().is_worker = True
+    owner = ownership.owner()
+    owner.is_worker = True
+    # Celery's exit code of a worker that ends by an error, and not because it was told to.
+    owner.fails = lambda: bool(sender.controller.exitcode)
 
 
 @signals.worker_shutdown.connect(weak=False)
 def _retire(sender: Any, **_: Any) -> None:
     owner = ownership.existing()
     if owner is not None:
-        # Celery's exit code of a worker that ends by an error, and not because it was told to.
-        owner.retire(failed=bool(sender.exitcode))
+        owner.retire(failed=owner.fails())
     renewing.stop()
 
 

@@ -151,6 +151,8 @@ class Owner:
         self._left: deque[tuple[str, int]] = deque()
         # Not so in a program that takes messages with kombu alone.
         self.is_worker = False
+        # Whether it ends by an error of its own.
+        self.fails: Callable[[], bool] = lambda: False
         self._settings = settings
         self._renewing = threading.Lock()
         self._settled: deque[str] = deque()

@@ -119,11 +119,13 @@ class QoS(base.QoS):
         self._flush()
         owner = ownership.existing()
         if owner is not None and owner.is_worker:
-            owner.give_back(
-                delivery_tag
-                for delivery_tag, message in list(self._delivered.items())
-                if claim(message, by="queue")
-            )
+            # One of these may be why a worker fails: they go back counted, when it retires.
+            if not owner.fails():
+                owner.give_back(
+                    delivery_tag
+                    for delivery_tag, message in list(self._delivered.items())
+                    if claim(message, by="queue")
+                )
         elif owner is not None:
             # No worker: nothing runs them. The last first, so that they come in their order again.
             for delivery_tag in reversed(list(self._delivered)):
