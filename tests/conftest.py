@@ -59,7 +59,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 # An address, a random id: what differs from one process that collects the tests to the next.
-_BY_PROCESS = re.compile(r" at 0x[0-9a-f]+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_BY_PROCESS = re.compile(r" at 0x[0-9a-f]+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}")
 
 
 @pytest.hookimpl(tryfirst=True)
