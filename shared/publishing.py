@@ -197,7 +197,7 @@ def _push(
             if once:
                 raise
             # With redis-py's further attempts: the mark allows them.
-            answer = store().eval(_PUSH.text, *parameters)
+            answer = _PUSH.call(store(), *parameters)
     return int(answer[0]), bool(answer[1])
 
 

@@ -11,21 +11,22 @@ from typing import Any
 
 import redis
 
+from shared.broker.connections import Lua
 from shared.broker.keys import WITHDRAWN
 from shared.settings import current
 
 # KEYS: the list. ARGV: id, how many seconds it is kept. What is older goes.
-_ADD = """
+_ADD = Lua("""
 local now = tonumber(redis.call('time')[1])
 redis.call('zadd', KEYS[1], now, ARGV[1])
 redis.call('zremrangebyscore', KEYS[1], '-inf', now - ARGV[2])
 redis.call('expire', KEYS[1], ARGV[2])
-"""
+""")
 
 
 def add(client: redis.Redis, task_id: str) -> None:
     """Keep in mind that a task was cancelled, as long as results are kept."""
-    client.eval(_ADD, 1, WITHDRAWN, task_id, current().result_expires_s)
+    _ADD.call(client, 1, WITHDRAWN, task_id, current().result_expires_s)
 
 
 def ids(client: redis.Redis) -> Sequence[str]:

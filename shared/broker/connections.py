@@ -190,6 +190,10 @@ class Lua:
         except redis_exceptions.NoScriptError:
             return client.eval(self.text, *parameters)
 
+    def add(self, pipe: Any, *parameters: Any) -> None:
+        """The same as a command of a pipeline, always with the text: nobody could send it again."""
+        pipe.eval(self.text, *parameters)
+
 
 @contextmanager
 def foreseen(settings: Settings | None = None) -> Iterator[None]:

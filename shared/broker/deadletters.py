@@ -16,7 +16,7 @@ from typing import Any
 import redis
 from kombu.log import get_logger
 
-from shared.broker.connections import foreseen, store
+from shared.broker.connections import Lua, foreseen, store
 from shared.broker.keys import (
     DEAD,
     DEAD_LETTERS,
@@ -36,7 +36,7 @@ logger = get_logger(__name__)
 # KEYS: what an owner has taken, the index, the letters, the queues. ARGV: number, id, time,
 # letter, queue. A message that dies twice, as two deliveries may, has one letter: the last.
 # What was taken goes last: a key of another type must not cost the message.
-_BURY = """
+_BURY = Lua("""
 if redis.call('hexists', KEYS[1], ARGV[1]) == 0 then
     return 0
 end
@@ -52,12 +52,12 @@ end
 redis.pcall('hincrby', KEYS[4], ARGV[5], 1)
 redis.call('hdel', KEYS[1], ARGV[1])
 return 1
-"""
+""")
 
 # KEYS: the index, the letters, the queues, the list, the stored result, a mark of this attempt, which
 # may be repeated after a lost answer. ARGV: id, queue, message.
 # The push is first: it fails where the list is of another type, and then nothing has changed.
-_RETRY = """
+_RETRY = Lua("""
 if redis.call('hexists', KEYS[2], ARGV[1]) == 0 then
     return redis.call('exists', KEYS[6])
 end
@@ -68,16 +68,16 @@ redis.call('zrem', KEYS[1], ARGV[1])
 redis.pcall('hincrby', KEYS[3], ARGV[2], -1)
 redis.call('del', KEYS[5])
 return 1
-"""
+""")
 
 # KEYS: the index, the letters, the queues. ARGV: id, queue, or nothing where it is not known.
-_DROP = """
+_DROP = Lua("""
 local gone = redis.call('hdel', KEYS[2], ARGV[1]) + redis.call('zrem', KEYS[1], ARGV[1])
 if gone > 0 and ARGV[2] ~= '' then
     redis.pcall('hincrby', KEYS[3], ARGV[2], -1)
 end
 return gone
-"""
+""")
 
 
 # Called with the message's `parts` and the reason, to tell whoever waits for its outcome.
@@ -164,7 +164,7 @@ def bury_entry(
         "message": base64.b64encode(text).decode(),
     }
     arguments: Any = (found[1], letter_id, now, json.dumps(letter), str(letter["queue"]))
-    if not client.eval(_BURY, 4, found[0], DEAD, DEAD_LETTERS, DEAD_QUEUES, *arguments):
+    if not _BURY.call(client, 4, found[0], DEAD, DEAD_LETTERS, DEAD_QUEUES, *arguments):
         return False
     logger.error("%s[%s] is a dead letter: %s", letter["task"], letter_id, reason)
     for callback in on_burial if tell else ():
@@ -222,7 +222,7 @@ def retry(letter_id: str) -> str:
     mark = PUSHED + new_word()
     keys = (DEAD, DEAD_LETTERS, DEAD_QUEUES, list_name, RESULT.encode() + key, mark)
     with foreseen():
-        if not store().eval(_RETRY, 6, *keys, key, letter["queue"].encode(*_ANY), text):
+        if not _RETRY.call(store(), 6, *keys, key, letter["queue"].encode(*_ANY), text):
             raise NoSuchLetter(letter_id)
     return str(letter["queue"])
 
@@ -231,7 +231,7 @@ def drop(letter_id: str) -> None:
     """Forget a letter; raises `NoSuchLetter`."""
     queue = show(letter_id)["queue"].encode(*_ANY)
     with foreseen():
-        if not store().eval(_DROP, 3, DEAD, DEAD_LETTERS, DEAD_QUEUES, _key(letter_id), queue):
+        if not _DROP.call(store(), 3, DEAD, DEAD_LETTERS, DEAD_QUEUES, _key(letter_id), queue):
             raise NoSuchLetter(letter_id)
 
 

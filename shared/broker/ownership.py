@@ -109,7 +109,7 @@ return found
 # KEYS: owners, buried, when anybody last renewed, owners' names. ARGV: owner, lease in ms, 1 to
 # become one. Answers whether the owner still is one, and who is buried. When nobody has renewed
 # for long, Redis was away or its clock has jumped: then everybody gets a new lease.
-RENEW = """
+RENEW = Lua("""
 local time = redis.call('time')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local lease = tonumber(ARGV[2])
@@ -134,7 +134,7 @@ else
 end
 local is_owner = redis.call('zscore', KEYS[1], ARGV[1]) and 1 or 0
 return {is_owner, redis.call('smembers', KEYS[2])}
-"""
+""")
 
 _KEYS = (OWNERS, BURIED, RENEWED_AT, OWNER_NAMES)
 
@@ -325,7 +325,9 @@ class Owner:
         _renew(client, name, self.lease_s, become=True)
         renewing.owners.drop(self.name)
         self.name = name
-        renewing.owners.every(self.lease_s / _RENEWALS_PER_LEASE, "EVAL", RENEW, len(_KEYS), *_KEYS)
+        renewing.owners.every(
+            self.lease_s / _RENEWALS_PER_LEASE, "EVAL", RENEW.text, len(_KEYS), *_KEYS
+        )
         renewing.owners.keep(name, name, int(self.lease_s * 1000), 0)
 
     def _renew_forever(self) -> None:
@@ -369,7 +371,7 @@ class Owner:
 def _renew(
     client: redis.Redis, name: str, lease_s: float, *, become: bool = False
 ) -> tuple[bool, list[bytes]]:
-    answer: Any = client.eval(RENEW, len(_KEYS), *_KEYS, name, int(lease_s * 1000), int(become))
+    answer: Any = RENEW.call(client, len(_KEYS), *_KEYS, name, int(lease_s * 1000), int(become))
     return bool(answer[0]), list(answer[1])
 
 

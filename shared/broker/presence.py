@@ -13,7 +13,7 @@ from typing import Any
 from kombu.log import get_logger
 
 from shared.broker import renewing
-from shared.broker.connections import foreseen, store
+from shared.broker.connections import Lua, foreseen, store
 from shared.broker.keys import WORKERS, new_word
 from shared.pools import PoolKind
 from shared.settings import current
@@ -29,7 +29,7 @@ PROCESS = new_word()[:16]
 
 # KEYS[1]: the hash. ARGV: the process, its line without `until`, the lease in seconds. Lines of
 # processes that are long gone are removed.
-_RENEW = """
+_RENEW = Lua("""
 local now = tonumber(redis.call('time')[1])
 local line = cjson.decode(ARGV[2])
 line['until'] = now + tonumber(ARGV[3])
@@ -41,17 +41,17 @@ if redis.call('hset', KEYS[1], ARGV[1], cjson.encode(line)) == 1 then
         if ends + tonumber(ARGV[3]) < now then redis.call('hdel', KEYS[1], lines[i]) end
     end
 end
-"""
+""")
 
 # KEYS[1]: the hash. ARGV: the process, the lease in seconds. A line that was taken back stays so.
-_EXTEND = """
+_EXTEND = Lua("""
 local line = redis.call('hget', KEYS[1], ARGV[1])
 if line then
     local ends = redis.call('time')[1] + ARGV[2]
     line = string.gsub(line, '"until":[%d.e+]+', string.format('"until":%d', ends))
     redis.call('hset', KEYS[1], ARGV[1], line)
 end
-"""
+""")
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Worker:
 def renew(client: Any, worker: Worker) -> None:
     """Say once more that this process's worker is there, also while its tasks hold the GIL."""
     line = json.dumps(asdict(worker))
-    client.eval(_RENEW, 1, WORKERS, worker.process, line, LEASE_S)
-    renewing.presence.every(LEASE_S / 4, "EVAL", _EXTEND, 1, WORKERS)
+    _RENEW.call(client, 1, WORKERS, worker.process, line, LEASE_S)
+    renewing.presence.every(LEASE_S / 4, "EVAL", _EXTEND.text, 1, WORKERS)
     renewing.presence.keep(worker.process, worker.process, LEASE_S)
 
 

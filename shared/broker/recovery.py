@@ -9,6 +9,7 @@ from typing import Any
 import redis
 from kombu.log import get_logger
 
+from shared.broker.connections import Lua
 from shared.broker.deadletters import bury_entry
 from shared.broker.keys import BURIED, COUNTS, LEASES_LOST, RESULT, TAKEN, is_queue
 from shared.broker.messages import (
@@ -29,23 +30,23 @@ _NO_QUEUE = "the list that it came from is no queue"
 
 # KEYS: what an owner has taken, a list. ARGV: number, message. Back to the front of the list; a
 # script that fails there has removed nothing.
-_RETURN = """
+_RETURN = Lua("""
 if redis.call('hexists', KEYS[1], ARGV[1]) == 1 then
     redis.call('rpush', KEYS[2], ARGV[2])
     return redis.call('hdel', KEYS[1], ARGV[1])
 end
 return 0
-"""
+""")
 
 # The same, but to the end of the list.
-_REQUEUE = _RETURN.replace("rpush", "lpush")
+_REQUEUE = Lua(_RETURN.text.replace("rpush", "lpush"))
 
 # KEYS: what an owner had taken, buried, the counts. ARGV: owner, what to count it as.
-_FORGET = """
+_FORGET = Lua("""
 if redis.call('exists', KEYS[1]) == 0 and redis.call('srem', KEYS[2], ARGV[1]) == 1 then
     redis.call('hincrby', KEYS[3], ARGV[2], 1)
 end
-"""
+""")
 
 
 def by_key(delivery_tags: Iterable[str]) -> dict[str, list[str]]:
@@ -91,7 +92,7 @@ def _give_back(client: redis.Redis, key: str, numbers: list[bytes]) -> None:
         if entry is not None:
             list_name, _, text = entry.partition(b"\n")
             if is_queue(list_name):
-                pipe.eval(_RETURN, 2, key, list_name, number, text)
+                _RETURN.add(pipe, 2, key, list_name, number, text)
                 given.append((number, list_name, text))
             else:
                 bury_entry(client, (key, number), list_name, text, _NO_QUEUE)
@@ -132,7 +133,7 @@ def requeue_delivered(client: redis.Redis, delivery_tag: str) -> None:
     _put_back(client, delivery_tag, _REQUEUE)
 
 
-def _put_back(client: redis.Redis, delivery_tag: str, script: str) -> None:
+def _put_back(client: redis.Redis, delivery_tag: str, script: Lua) -> None:
     found = parse_tag(delivery_tag)
     entry: Any = client.hget(*found) if found else None
     if found is None or entry is None:
@@ -147,7 +148,7 @@ def _put_back(client: redis.Redis, delivery_tag: str, script: str) -> None:
 
 def _eval_return(
     client: redis.Redis,
-    script: str,
+    script: Lua,
     found: tuple[str | bytes, str | bytes],
     list_name: bytes,
     text: bytes,
@@ -156,7 +157,7 @@ def _eval_return(
         bury_entry(client, found, list_name, text, _NO_QUEUE)
         return False
     try:
-        return bool(client.eval(script, 2, found[0], list_name, found[1], text))
+        return bool(script.call(client, 2, found[0], list_name, found[1], text))
     except redis.ResponseError as error:
         _bury_unless_away(client, found, list_name, text, error)
         return False
@@ -190,7 +191,7 @@ def return_all(client: redis.Redis, owner: str | bytes) -> None:
     for number in sorted(found, key=_order, reverse=True):
         with _alone(number):
             returned += _return(client, (key, number), worker)
-    client.eval(_FORGET, 3, key, BURIED, COUNTS, owner, LEASES_LOST)
+    _FORGET.call(client, 3, key, BURIED, COUNTS, owner, LEASES_LOST)
     if returned:
         logger.warning("returned %d messages of %s, which is gone", returned, worker)
 

@@ -75,8 +75,8 @@ def test_every_order_fits_into_a_pipe_in_one_piece():
     from shared.handles.leases import _RENEW, _RENEW_HOLDS
 
     for command in (
-        ("EVAL", ownership.RENEW, 4, *ownership._KEYS),
-        ("EVAL", presence._EXTEND, 1, "workers"),
+        ("EVAL", ownership.RENEW.text, 4, *ownership._KEYS),
+        ("EVAL", presence._EXTEND.text, 1, "workers"),
         _RENEW.read_command("keeper"),
         _RENEW_HOLDS.read_command("keeper", 10_000),
     ):
