@@ -319,7 +319,7 @@ def away(monkeypatch):
         raise redis.ConnectionError("away")
 
     monkeypatch.setattr(shared.broker.connections, "ask", refuse)
-    monkeypatch.setattr(publishing, "store", lambda: types.SimpleNamespace(eval=refuse))
+    monkeypatch.setattr(publishing, "store", lambda: types.SimpleNamespace(evalsha=refuse))
     return asked
 
 
