@@ -5,7 +5,7 @@ import threading
 from collections import Counter
 from typing import Any
 
-from celery import bootsteps, signals
+from celery import bootsteps, signals, states
 from celery.utils.log import get_logger
 from celery.worker import state
 
@@ -172,6 +172,8 @@ counts = Counts()
 
 @signals.task_postrun.connect(weak=False)
 def _count(task: Any, state: str, **_: Any) -> None:
+    if state == states.RETRY:
+        return  # it has not ended
     queue = queue_of(task.request.delivery_info)
     # Asked here, before `deadlines` forgets it: that is connected after this.
     done = state == "SUCCESS" and not deadlines.comes_late(task.request)

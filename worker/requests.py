@@ -304,7 +304,7 @@ def _tell(message: dict[str, Any], reason: str) -> None:
     error = (WorkerLost if reason.startswith(messages.LOST) else TaskRefused)(name, reason)
     if not task_id or running.report_dead(message, error):
         return
-    if not headers.get("ignore_result") and not recovery.answered(store(), task_id):
+    if not headers.get("ignore_result") and not recovery.answered(store(), {"id": task_id}):
         app.backend.mark_as_failure(task_id, error, request=_context(message))
 
 

@@ -38,6 +38,8 @@ SCHEDULER_ALIVE = SCHEDULE_ENTRY + ":alive"
 WITHDRAWN = "withdrawn"
 # String for each ordinary task: its outcome, as Celery's Redis backend names it.
 RESULT = "celery-task-meta-"
+# A group's, and with a suffix each what Celery notes of a chord.
+GROUP = "celery-taskset-meta-"
 
 # String for each push, and for each task sent with ``--id``: Redis has it already.
 PUSHED = "pushed:"

@@ -11,7 +11,7 @@ from kombu.log import get_logger
 
 from shared.broker.connections import Lua
 from shared.broker.deadletters import bury_entry
-from shared.broker.keys import BURIED, COUNTS, LEASES_LOST, RESULT, TAKEN, is_queue
+from shared.broker.keys import BURIED, COUNTS, GROUP, LEASES_LOST, RESULT, TAKEN, is_queue
 from shared.broker.messages import (
     LOST,
     UNREADABLE,
@@ -75,7 +75,7 @@ def give_all_back(client: redis.Redis, owner: str) -> None:
     for number, entry in entries.items():
         with contextlib.suppress(NotAMessage):
             message = read(entry.partition(b"\n")[2])
-            if answered(client, message["headers"].get("id")):
+            if answered(client, message["headers"]):
                 client.hdel(key, number)
                 continue
         waiting.append(number)
@@ -233,7 +233,7 @@ def _return(client: redis.Redis, found: tuple[str | bytes, str | bytes], lost_wo
         bury_entry(client, found, list_name, text, str(error), worker=lost_worker)
         return False
     message: Any = parse(text)
-    if answered(client, message["headers"].get("id")):
+    if answered(client, message["headers"]):
         client.hdel(*found)
         return False
     counts = lost_worker and not _waits_for_its_time(message)
@@ -283,11 +283,35 @@ def _waits_for_its_time(message: dict[str, Any]) -> bool:
     return False
 
 
-def answered(client: redis.Redis, task_id: Any) -> bool:
-    """Whether an ordinary task's outcome stands in the result backend already."""
+def answered(client: redis.Redis, headers: dict[str, Any]) -> bool:
+    """Whether a task has ended for good: its outcome is stored, and its chord knows of it."""
+    task_id = headers.get("id")
     stored: Any = client.get(RESULT + task_id) if task_id else None
     if not stored:
         return False
     with contextlib.suppress(ValueError, AttributeError, RecursionError):
-        return json.loads(stored).get("status") in ("SUCCESS", "FAILURE", "REVOKED")
+        if json.loads(stored).get("status") in ("SUCCESS", "FAILURE", "REVOKED"):
+            return not _waited_for_by_a_chord(client, headers)
     return False
+
+
+def _waited_for_by_a_chord(client: redis.Redis, headers: dict[str, Any]) -> bool:
+    """Whether a chord still waits for this part of its header.
+
+    Celery stores a part's outcome and then counts the part. The last part also sends the chord's
+    body. A worker that is killed in between leaves a chord that would wait for ever, so the part
+    runs again: Celery counts each part once.
+    """
+    if not (group := headers.get("group")):
+        return False
+    key = GROUP + group
+    size, difference, done = client.mget(f"{key}.s", f"{key}.t", f"{key}.c")
+    if size is None or done == b"done":
+        return False
+    index = headers.get("group_index")
+    part = f"{headers['id']}:{'+inf' if index is None else index}"
+    counted = client.sismember(f"{key}.d", part)
+    with contextlib.suppress(ValueError):
+        ready: Any = client.scard(f"{key}.d")
+        return not counted or ready >= int(size) + int(difference or 0)
+    return not counted
