@@ -102,7 +102,7 @@ def fate(request, kind, monkeypatch):
 
     monkeypatch.setattr(publishing, "push", push)
     one = types.SimpleNamespace(ask=lambda *parts: push(parts[2], [parts[5]]))
-    monkeypatch.setattr(publishing, "_PUSH_ONE", one)
+    monkeypatch.setattr(publishing, "PUSH_ONE", one)
     return request.param
 
 
