@@ -98,9 +98,10 @@ def forget_settings():
     """Have what this process opened so far, which saw another Redis, be opened anew."""
     settings.current.cache_clear()
     connections.store.cache_clear()
-    opened = inbox._inboxes.pop(os.getpid(), None)
+    opened = inbox.inbox.existing()
     if opened is not None:
         opened.close()
+        inbox.inbox.forget()
     app.conf.update(configuration())
     app._after_fork()
     app.control._after_fork()

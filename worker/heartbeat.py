@@ -12,6 +12,7 @@ from celery.worker import state
 from shared.broker import keys, presence
 from shared.broker.connections import connect, store
 from shared.broker.messages import queue_of
+from shared.broker.per_process import PerProcess
 from shared.calls import encoding
 from shared.endings import Background
 from shared.laboratory import probes
@@ -123,15 +124,10 @@ class Counts:
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._ended = threading.Event()
-        self._pid = 0
+        Background(self._flush_forever, "counts", end=self._end).start()
 
     def add(self, queue: str, outcome: str) -> None:
         """Count one task."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._lock, self._news = threading.Lock(), threading.Event()
-            self._ended = threading.Event()
-            Background(self._flush_forever, "counts", end=self._end).start()
         with self._lock:
             self._pending[f"{queue}:{outcome}"] += 1
         if not self._news.is_set():
@@ -167,7 +163,7 @@ class Counts:
                 self._news.set()
 
 
-counts = Counts()
+counts = PerProcess(Counts)
 
 
 @signals.task_postrun.connect(weak=False)
@@ -177,10 +173,11 @@ def _count(task: Any, state: str, **_: Any) -> None:
     queue = queue_of(task.request.delivery_info)
     # Asked here, before `deadlines` forgets it: that is connected after this.
     done = state == "SUCCESS" and not deadlines.comes_late(task.request)
-    counts.add(queue, "done" if done else "failed")
+    counts().add(queue, "done" if done else "failed")
 
 
 @signals.worker_process_shutdown.connect(weak=False)
 @signals.worker_shutdown.connect(weak=False)
 def _flush(**_: Any) -> None:
-    counts.flush()
+    if (made := counts.existing()) is not None:
+        made.flush()

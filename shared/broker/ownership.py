@@ -17,7 +17,6 @@ one's counts only where the message has not gone back yet.
 import atexit
 import contextlib
 import itertools
-import os
 import socket
 import threading
 import time
@@ -32,6 +31,7 @@ from shared.broker import renewing
 from shared.broker.connections import Absence, Lua, ask, connect
 from shared.broker.keys import BURIED, OWNER_NAMES, OWNERS, RENEWED_AT, TAKEN, new_word
 from shared.broker.messages import parse_tag
+from shared.broker.per_process import PerProcess
 from shared.broker.recovery import (
     by_key,
     give_all_back,
@@ -378,37 +378,15 @@ def _renew(
 # Celery's name of this worker, set before it takes anything.
 node_name = ""
 
-_owner: Owner | None = None
-_lock = threading.Lock()
-
-
-def owner() -> Owner:
-    """The owner that this process is, from its first take on."""
-    global _owner  # noqa: PLW0603
-    if _owner is not None:
-        return _owner
-    with _lock:
-        if _owner is None:
-            _owner = Owner()
-        return _owner
-
-
-def existing() -> Owner | None:
-    """The owner that this process is, if it ever took anything."""
-    return _owner
-
-
-def _forget() -> None:
-    # The parent is one, its child is another. The lock may have been held at that moment.
-    global _owner, _lock
-    _owner, _lock = None, threading.Lock()
-
-
-os.register_at_fork(after_in_child=_forget)
+# The owner that this process is, from its first take on.
+owner = PerProcess(Owner)
+# The same, if it ever took anything.
+existing = owner.existing
 
 
 @atexit.register
 def _retire_at_exit() -> None:
     """Acknowledge what is acknowledged, and return the rest. A worker does that by itself."""
-    if _owner is not None and not _owner.is_worker:
-        _owner.retire()
+    retiring = existing()
+    if retiring is not None and not retiring.is_worker:
+        retiring.retire()

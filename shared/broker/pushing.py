@@ -1,11 +1,11 @@
 """One push, which counts once however often it is repeated after a lost answer."""
 
-import os
 import threading
 from typing import Any
 
 from shared.broker.connections import Lua
 from shared.broker.keys import PUSHED, new_word
+from shared.broker.per_process import PerProcess
 
 # Nobody repeats a push later than this: redis-py's and the pools' own attempts have ended.
 REPEATED_WITHIN_S = 60
@@ -28,20 +28,13 @@ class _Last(threading.local):
         self.push = ""
 
 
-_last = _Last()
+_last = PerProcess(_Last)
 
 
 def parameters(key: str, properties: Any, message: str) -> tuple[Any, ...]:
     """What `PUSH_ONE` takes. kombu's further attempts bring the same `properties` object."""
-    if _last.properties is not properties:
-        _last.properties, _last.push = properties, new_word()
-    mark = f"{PUSHED}{_last.thread}@{key}"
-    return 2, key, mark, _last.push, message, REPEATED_WITHIN_S
-
-
-def _forget() -> None:
-    global _last  # noqa: PLW0603 - a forked child is another
-    _last = _Last()
-
-
-os.register_at_fork(after_in_child=_forget)
+    last = _last()
+    if last.properties is not properties:
+        last.properties, last.push = properties, new_word()
+    mark = f"{PUSHED}{last.thread}@{key}"
+    return 2, key, mark, last.push, message, REPEATED_WITHIN_S

@@ -12,8 +12,6 @@ popping from a list would lose what was on its way.
 
 import atexit
 import logging
-import os
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +21,7 @@ import redis
 from shared.broker import renewing
 from shared.broker.connections import LONGEST_PAUSE_S, REFUSALS, Absence, ask, connect, foreseen
 from shared.broker.keys import REPLIES, new_word
+from shared.broker.per_process import PerProcess
 from shared.calls import output
 from shared.endings import Background
 from shared.errors import BrokerGone, BrokerRefused, RepliesLost
@@ -209,31 +208,12 @@ class Inbox:
 
 _NOBODY: tuple[OnReply | None, str, OnNews | None] = (None, "", None)
 
-_inboxes: dict[int, Inbox] = {}
-_inboxes_lock = threading.Lock()
-
-
-def inbox() -> Inbox:
-    """This process's inbox, opened at the first call; a forked child opens its own."""
-    pid = os.getpid()
-    with _inboxes_lock:
-        if pid not in _inboxes:
-            _inboxes.clear()
-            _inboxes[pid] = Inbox(current())
-        return _inboxes[pid]
+# This process's inbox, opened at the first call; a forked child opens its own.
+inbox = PerProcess(lambda: Inbox(current()))
 
 
 # Registered before what waits for answers at exit (pools, processes), so that it runs after.
 @atexit.register
 def _close_at_exit() -> None:
-    opened = _inboxes.get(os.getpid())
-    if opened is not None:
+    if (opened := inbox.existing()) is not None:
         opened.close()
-
-
-def _renew_lock() -> None:
-    global _inboxes_lock  # noqa: PLW0603 - it may have been held while the process forked
-    _inboxes_lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)

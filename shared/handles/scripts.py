@@ -11,7 +11,6 @@ caller therefore has a record of its last request and answer, written by the sam
 
 import itertools
 import math
-import os
 import threading
 import time
 from functools import lru_cache
@@ -22,6 +21,7 @@ import redis
 
 from shared.broker.connections import AWAY, SHORTEST_PAUSE_S, Lua, connect, foreseen, store
 from shared.broker.keys import new_word
+from shared.broker.per_process import PerProcess
 from shared.errors import HandleLost
 from shared.settings import Settings, current
 
@@ -107,7 +107,7 @@ class Script:
 
 def me() -> str:
     """This thread of this process (or greenlet), in one word that no other ever has."""
-    return _identity.word
+    return _identity().word
 
 
 def ticket() -> str:
@@ -158,7 +158,7 @@ def hear_beside(the_ticket: str, deadline: float | None, others: list[Any]) -> N
     with foreseen():
         connection = pool.get_connection()
         try:
-            socket: Any = connection._sock
+            socket: Any = connection._sock  # noqa: SLF001 - redis-py names it nowhere else
             connection.send_command("BLPOP", f"bell:{the_ticket}", max(left, 0.001))
             wait_locally([socket, *others], max(left, 0))
         finally:
@@ -178,19 +178,9 @@ def _patient(settings: Settings) -> redis.Redis:
 class _Identity(threading.local):
     """One word a thread; under gevent's patch, one a greenlet."""
 
-    def __init__(self) -> None:
-        self.word = f"{_process}.{next(_requests)}"
+    def __init__(self, process: str) -> None:
+        self.word = f"{process}.{next(_requests)}"
 
 
 _requests = itertools.count(1)
-_process = new_word()[:16]
-_identity = _Identity()
-
-
-def _become_another() -> None:
-    global _process, _identity  # noqa: PLW0603 - a forked child is a caller of its own
-    _process = new_word()[:16]
-    _identity = _Identity()
-
-
-os.register_at_fork(after_in_child=_become_another)
+_identity = PerProcess(lambda: _Identity(new_word()[:16]))

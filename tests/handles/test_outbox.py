@@ -18,7 +18,7 @@ __all__ = ["redis_only"]
 
 @pytest.fixture
 def owner(monkeypatch):
-    monkeypatch.setattr(ownership, "_owner", None)
+    monkeypatch.setattr(ownership.owner, "_made", None)
     yield ownership.owner()
     ownership.owner().retire()
 

@@ -21,7 +21,7 @@ from tests.support import patient, wait_until
 def consumer(stack, monkeypatch):
     """A consumer that may hold one message, and that waits with select(), as under gevent."""
     monkeypatch.setattr(kombu_redis, "poll", eventio._select)
-    monkeypatch.setattr(ownership, "_owner", None)
+    monkeypatch.setattr(ownership.owner, "_made", None)
     queue = Queue(f"transport-{uuid.uuid4().hex}")
     connection = Connection(stack.redis_url, transport="shared.broker.transport:Transport")
     received = []
