@@ -55,7 +55,7 @@ class _PooledConnection(_Ours, PooledConnection):
 
 class _ConnectionPool(ConnectionPool):
     def new(self) -> Any:
-        return _PooledConnection(self, **dict(self.connection._info(resolve=False)))
+        return _PooledConnection(self, **dict(self.connection._info(resolve=False)))  # noqa: SLF001 - kombu's own way
 
 
 class Connection(_Ours, kombu.Connection):

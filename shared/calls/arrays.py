@@ -223,7 +223,7 @@ def _generator(bits: Any) -> Any:
 
 
 def _state_head(value: Any) -> list[Any]:
-    return [value._bit_generator, value.get_state(legacy=False)]
+    return [value._bit_generator, value.get_state(legacy=False)]  # noqa: SLF001 - numpy has no other name
 
 
 def _random_state(head: list[Any]) -> Any:

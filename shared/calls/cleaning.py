@@ -168,7 +168,7 @@ class Process:
         socket.setdefaulttimeout(timeout)
         warnings.filters[:] = self._filters  # type: ignore[index]
         # Python keeps for each module which warnings were shown; a new version forgets them all.
-        warnings._filters_mutated()  # type: ignore[attr-defined]
+        warnings._filters_mutated()  # type: ignore[attr-defined]  # noqa: SLF001 - as its own functions do
         setcontext(self._decimal.copy())
         for name in ("prec", "rounding", "Emin", "Emax", "capitals", "clamp"):
             setattr(DefaultContext, name, getattr(self._default_decimal, name))

@@ -28,7 +28,7 @@ from typing import Any
 
 from shared.broker.connections import foreseen, store
 from shared.errors import HandleLost, NotPortable
-from shared.handles.base import Handle, reopen
+from shared.handles.base import Handle, key_of, reopen
 from shared.settings import current
 
 _PIECE_BYTES = 8 << 20
@@ -143,7 +143,7 @@ def send(owner: Any, buffer: Callable[[], memoryview]) -> Parcel:
         found = _alive.get(mark)
         if found is None:
             found = reopen(Parcel, None, [data.nbytes, False])
-            weakref.finalize(found, _end, found._name, os.getpid()).atexit = False
+            weakref.finalize(found, _end, key_of(found), os.getpid()).atexit = False
             _write(found, data)
             _alive[mark] = found
         made = found
@@ -187,6 +187,6 @@ def _write(parcel: Parcel, data: memoryview) -> None:
                 client.unlink(_over.popleft())
         for start in range(0, data.nbytes, _PIECE_BYTES):
             pipeline = client.pipeline()
-            pipeline.setrange(parcel._name, start, bytes(data[start : start + _PIECE_BYTES]))
-            pipeline.pexpire(parcel._name, lease_ms)
+            pipeline.setrange(key_of(parcel), start, bytes(data[start : start + _PIECE_BYTES]))
+            pipeline.pexpire(key_of(parcel), lease_ms)
             pipeline.execute()

@@ -111,7 +111,7 @@ def check_guard(what: str) -> None:
     if _script is None:
         return
     main = sys.modules["__main__"].__dict__
-    frame: types.FrameType | None = sys._getframe(1)
+    frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 - Python's own
     while frame is not None:
         if frame.f_globals is main and frame.f_code.co_name == "<module>":
             line = frame.f_lineno

@@ -106,7 +106,7 @@ def _sparse(values: Any, places: Any, length: Any, filler: Any) -> Any:
     of = pd.arrays.SparseArray
     if hasattr(of, "from_indices"):
         return of.from_indices(values, _ints(places), length, fill_value=filler)
-    index = pd._libs.sparse.IntIndex(length, _ints(places))
+    index = pd._libs.sparse.IntIndex(length, _ints(places))  # noqa: SLF001 - pandas has no other name
     return of(values, sparse_index=index, fill_value=filler)
 
 

@@ -102,8 +102,14 @@ _Any = TypeVar("_Any", bound=Handle)
 def reopen(cls: type[_Any], name: str | None, parameters: list[Any]) -> _Any:
     """A handle of a class by its name; None for a new one."""
     handle = cls.__new__(cls)
-    handle._open(name, *parameters)
+    handle._open(name, *parameters)  # noqa: SLF001 - a proxy's public names are its user's
     return handle
+
+
+def key_of(handle: Any) -> str:
+    """The key in Redis that a handle names."""
+    name: str = handle._name  # noqa: SLF001 - a proxy's public names are its user's
+    return name
 
 
 def rebuild(kind: str, name: str, parameters: list[Any]) -> Handle:

@@ -116,7 +116,8 @@ class Keeper:
         with self._changed:
             self._handles.add(handle)
             self._start()
-        renewing.handles.keep(handle._name, handle._name)
+        name = handle._name  # noqa: SLF001 - a proxy's public names are its user's
+        renewing.handles.keep(name, name)
 
     def keep(self, hold: Hold) -> None:
         """Renew a hold until it is dropped."""
@@ -200,7 +201,9 @@ class Keeper:
                 handles_at = holds_at = time.monotonic()
 
     def _renew_handles(self) -> None:
-        names = {name for handle in self.handles() for name in handle._names()}
+        names: set[str] = set()
+        for handle in self.handles():
+            names.update(handle._names())  # noqa: SLF001 - a proxy's public names are its user's
         for name in names.difference(kept := renewing.handles.members()):
             renewing.handles.keep(name, name)
         for name in set(kept).difference(names):
