@@ -51,7 +51,7 @@ REPLIES = "replies:"
 # and 32 digits.
 _NO_QUEUE = re.compile(
     r"_kombu\.|unacked|celeryev|.*\.pidbox$|[a-z_]+:[0-9a-f]{32}"
-    rf"|{RESULT}|{TAKEN}|{TASKS}|{PUSHED}|{ACCEPTED}|{REPLIES}|{SCHEDULE_ENTRY}"
+    rf"|{RESULT}|{GROUP}|{TAKEN}|{TASKS}|{PUSHED}|{ACCEPTED}|{REPLIES}|{SCHEDULE_ENTRY}"
     rf"|({OWNERS}|{OWNER_NAMES}|{RENEWED_AT}|{BURIED}|{COUNTS}|{WORKERS}|{WITHDRAWN})$"
     rf"|({DEAD}|{DEAD_LETTERS}|{DEAD_QUEUES})$",
     re.DOTALL,
