@@ -1,8 +1,8 @@
-"""Many messages in one round trip, in kombu's own format.
+"""Publishes many messages in one round trip, in kombu's own format.
 
-Celery prepares a message once; for each task only what differs is filled in. The list stays
-an ordinary kombu queue, so any Celery worker can take from it. What is skipped, beside
-`Task.apply_async`: the publish signals and the ``task-sent`` event, one of each per task.
+Celery builds one message as a template, and each task fills in its own values. The list stays an
+ordinary kombu queue, so any Celery worker can take from it. Unlike Celery's `apply_async`, this
+module sends no publish signals and no ``task-sent`` event.
 """
 
 import base64
@@ -35,10 +35,10 @@ from shared.errors import MessageTooLarge
 from shared.handles.scripts import me
 from shared.settings import current
 
-# KEYS: the queue's list, a mark for this push. ARGV: the limit (0: none), how many seconds the
-# mark stays, then the messages. Puts as many on the list as fit; returns how many, and whether
-# that was done before. The mark makes a push that is repeated, after a lost answer or on purpose,
-# count once. Lua's stack does not take any number of arguments at once.
+# KEYS: the queue's list, a mark for this push. ARGV: the limit (0: none), the mark's lifetime in
+# seconds, then the messages. Pushes as many messages as fit under the limit. Returns their number,
+# and 1 if the mark was there already: then a repeated push adds nothing. The loop pushes 1,000 at
+# a time, because Lua's stack is limited.
 _PUSH = Lua("""
 local count, limit = #ARGV - 2, tonumber(ARGV[1])
 if limit > 0 then
@@ -56,12 +56,12 @@ return {count, 0}
 
 
 class Template:
-    """A message of one task, prepared once, for one queue."""
+    """A prepared message of one task for one queue; `render` fills in the values of each call."""
 
     def __init__(self, task: str, queue: str, *, serializer: str = "json", **options: Any) -> None:
-        """Options are those of `Celery.amqp.as_task_v2`: countdown, expires, shadow …"""
+        """`options` go to `Celery.amqp.as_task_v2`: countdown, expires, shadow …"""
         self.task, self.queue = task, queue
-        # kombu makes an encoder for each message.
+        # Make one encoder for all messages. kombu makes one for each message.
         json_only = serializer == "json"
         self._encode = JSONEncoder().encode if json_only else partial(_serialized, serializer)
         self.ignore_result = ignore_result = options.pop("ignore_result", False)
@@ -69,7 +69,7 @@ class Template:
         self._embed = message.body[2]
         self._shadow = json.dumps(message.headers["shadow"])
         content_type, encoding, _ = serialize(((), {}, self._embed), serializer)
-        # What is the same in every message is written once; each of these takes a value's place.
+        # Encode the parts that all messages share once. A gap stands for each value that differs.
         gaps = {name: f"<{keys.new_word()}>" for name in _GAPS}
         text = json.dumps(
             {
@@ -110,9 +110,9 @@ class Template:
         argsrepr: str | None = None,
         kwargsrepr: str | None = None,
     ) -> bytes:
-        """The message for one task, as kombu's Redis transport would have written it.
+        """The message for one call, as kombu's Redis transport would write it.
 
-        Raises `MessageTooLarge` for what no worker would take.
+        Raises `MessageTooLarge` if the body is larger than workers accept.
         """
         body = self._encode((args, kwargs, self._embed))
         if isinstance(body, str):
@@ -141,7 +141,7 @@ _GAPS = ("body", "task_id", "sent_at", "argsrepr", "kwargsrepr", "shadow", "deli
 
 
 def _shown(value: Any) -> str:
-    # Celery's way looks into everything, which takes longer than all the rest for a few numbers.
+    # Celery's `saferepr` inspects every value, which is slow. A few plain values do not need it.
     parts = value.values() if type(value) is dict else value
     if len(parts) < 9 and all(map(_is_plain, parts)):
         text = repr(value)
@@ -158,10 +158,10 @@ def _is_plain(value: Any) -> bool:
 def push(
     queue: str, messages: Sequence[bytes], *, limit: int = 0, mark: str = "", once: bool = False
 ) -> int:
-    """Put messages on a queue, in order; how many fitted under the limit (0: all).
+    """Push messages onto a queue, in order. Returns how many fitted under the limit (0: no limit).
 
-    Raises `BrokerUnavailable` when Redis does not answer, after one attempt with `once`. Who
-    then pushes again with the same `mark` does not push twice.
+    Raises `BrokerUnavailable` if Redis does not answer; with `once`, after a single attempt. A
+    caller may repeat the push with the same `mark`: the messages are queued once.
     """
     if not messages:
         return 0
@@ -172,9 +172,10 @@ def push(
 def push_once(
     queue: str, task_id: str, message: bytes, *, limit: int = 0, within_s: int
 ) -> tuple[bool, bool]:
-    """Put one message on a queue, unless one with this id was accepted within so many seconds.
+    """Push one message, unless one with this id was accepted within the last `within_s` seconds.
 
-    Answers whether it is accepted (else the queue is full), and whether it had been before.
+    Returns two flags: whether the message is accepted (if not, the queue is full), and whether an
+    earlier push had accepted it.
     """
     accepted, before = _push(queue, [message], limit, keys.ACCEPTED + task_id, within_s)
     return accepted == 1, before
@@ -196,18 +197,18 @@ def _push(
         except (redis.ConnectionError, redis.TimeoutError):
             if once:
                 raise
-            # With redis-py's further attempts: the mark allows them.
+            # Let redis-py retry. The mark prevents a second push.
             answer = _PUSH.call(store(), *parameters)
     return int(answer[0]), bool(answer[1])
 
 
 class Task(celery.Task):
-    """Celery's, whose `apply_async` and `delay` take a shorter way where nothing asks for more.
+    """A Celery task whose `apply_async` and `delay` are faster in the usual case.
 
-    The shorter way is a prepared message, and one command to Redis. Celery's own is taken where
-    there is more to do: other options than a queue, publish signals with receivers, a task that
-    sends another, routes that look at arguments, another broker, a result backend that must know
-    of each call, eager mode. Retries and errors are Celery's: ``task_publish_retry_policy``,
+    The fast path fills in a prepared message and sends one command to Redis. Celery's own path
+    handles everything else: options other than `queue`, publish signals with receivers, a task
+    that sends another, routes that depend on arguments, another broker, a result backend that must
+    know of each call, and eager mode. Both paths retry by ``task_publish_retry_policy`` and raise
     `kombu.exceptions.OperationalError`.
     """
 
@@ -224,7 +225,11 @@ class Task(celery.Task):
         shadow: str | None = None,
         **options: Any,
     ) -> Any:
-        """Celery's."""
+        """Queue a call of this task and return its `AsyncResult`; parameters as in Celery.
+
+        Raises `kombu.exceptions.OperationalError` if Redis stays unavailable, and
+        `MessageTooLarge` if no worker would accept the message.
+        """
         template = None
         if not (producer or link or link_error or shadow or options.keys() - _SHORT_OPTIONS):
             template = self._prepared(options)
@@ -240,7 +245,7 @@ class Task(celery.Task):
             try:
                 PUSH_ONE.ask(store(), *parameters)
             except AWAY as error:
-                # A push that Redis did, and whose answer was lost, is not done again.
+                # The mark prevents a second push if Redis did the first one and its reply was lost.
                 self._push_again(error, *parameters)
             result = self.AsyncResult(task_id)
             result.ignored = template.ignore_result
@@ -250,7 +255,7 @@ class Task(celery.Task):
         )
 
     def _push_again(self, error: Exception, *parameters: Any) -> None:
-        """Repeat a push as often as Celery's settings have it."""
+        """Retry a push as often as Celery's publish settings say."""
         conf = self.app.conf
         policy = conf.task_publish_retry_policy if conf.task_publish_retry else {"max_retries": 0}
         known = ("max_retries", "interval_start", "interval_step", "interval_max", "timeout")
@@ -270,7 +275,7 @@ class Task(celery.Task):
             raise OperationalError(str(last)) from last
 
     def _prepared(self, options: dict[str, Any]) -> Template | None:
-        """The message to fill in; None where there is more to do."""
+        """The template for the fast path, or None if this call needs Celery's own path."""
         for signal in _SIGNALS:
             if signal.receivers:
                 return None
@@ -285,7 +290,7 @@ class Task(celery.Task):
             templates[key] = template = self._prepare(*key)
             return template
         except TypeError:
-            return None  # a queue that is no name
+            return None  # the queue is an object, not a name
 
     def _prepare(self, queue: Any, ignore_result: bool) -> Template | None:
         amqp, conf = self.app.amqp, self.app.conf
@@ -293,7 +298,7 @@ class Task(celery.Task):
         serializer = own.pop("serializer", None) or conf.task_serializer
         limits = {name: own.pop(name, None) for name in ("time_limit", "soft_time_limit")}
         if self.soft_time_limit and self.time_limit and self.soft_time_limit > self.time_limit:
-            return None  # Celery refuses it
+            return None  # Celery raises an error for this
         own_queue = own.pop("queue", None)
         queue = queue or own_queue
         if own or not isinstance(queue, str | None):
@@ -312,7 +317,7 @@ class Task(celery.Task):
             and conf.task_compression is None
             and not conf.broker_transport_options.get("global_keyprefix")
         )
-        # Ours subscribes to a result when somebody waits for it.
+        # Our result backend subscribes only when a caller waits, so it need not know of the call.
         told = getattr(type(self.backend), "on_task_call", None)
         ours = ours and told in (BaseBackend.on_task_call, RedisBackend.on_task_call)
         if not ours or self.__v2_compat__ or self._dump_pydantic_arguments is not None:

@@ -1,4 +1,4 @@
-"""Our own connection to Redis, beside kombu's: replies, queue lengths, publishing."""
+"""The project's own Redis client, beside kombu's: for replies, queue lengths and publishing."""
 
 import contextlib
 import hashlib
@@ -34,44 +34,45 @@ from shared.settings import Settings, current
 logger = get_logger(__name__)
 
 REFUSALS = (redis.AuthenticationError, redis_exceptions.NoPermissionError)
-# Redis cannot be reached, does not answer, or answers "not now".
+# Errors that mean: Redis cannot be reached, does not answer, or answers "not now".
 AWAY = (redis.ConnectionError, redis.TimeoutError)
 
 
 def keepalive(settings: Settings) -> dict[int, int]:
-    """Socket options with which the system notices a cut network, also on a silent connection.
+    """Socket options that let the operating system notice a cut network on an idle connection.
 
-    It takes about twice `redis_timeout_s`. What a system does not know is left out.
+    The system notices after about twice `redis_timeout_s`. Options that this system does not have
+    are left out.
     """
     seconds = max(1, round(settings.redis_timeout_s))
     options = {
         "TCP_KEEPIDLE": seconds,
         "TCP_KEEPINTVL": max(1, seconds // 3),
         "TCP_KEEPCNT": 3,
-        # Milliseconds; for what was sent and not confirmed.
+        # In milliseconds; applies to data that was sent and not confirmed.
         "TCP_USER_TIMEOUT": 2000 * seconds,
     }
     return {getattr(socket, key): value for key, value in options.items() if hasattr(socket, key)}
 
 
-# How many connections a process may open: as many as tasks run at once, and some for itself.
-# Nothing is opened ahead. A smaller number would fail tasks once a pool has grown.
+# How many connections a process may open. A process needs one for each concurrent task and a few
+# more. Connections are opened only when needed. A smaller limit would fail tasks of a large pool.
 MAX_CONNECTIONS = 100_000
 
 
 class Pool(redis.ConnectionPool):
-    """redis-py's, and some connections beside it for `ask`: to get one of those costs little."""
+    """redis-py's connection pool, with a list of spare connections that `ask` borrows cheaply."""
 
     def reset(self) -> None:
-        """Start anew, as in a forked child: the connections are its parent's."""
-        # A thread of the parent may have held the lock while another one forked. redis-py would
-        # wait for that lock in the child for ever.
+        """Forget all connections; redis-py calls this in a forked child."""
+        # A thread of the parent may have held the lock during the fork. Without a new lock, the
+        # child would wait for ever.
         self._lock = threading.RLock()
         super().reset()
         self._spare: deque[Any] = deque()
 
     def borrow(self) -> Any:
-        """A connection that is to be given back, whatever happens to it."""
+        """A connection for one caller, which must pass it to `give_back` even after an error."""
         self._checkpid()
         try:
             connection = self._spare.pop()
@@ -80,33 +81,34 @@ class Pool(redis.ConnectionPool):
         try:
             is_used_up = connection.is_connected and connection.can_read(timeout=0)
         except (redis.ConnectionError, redis.TimeoutError, OSError):
-            is_used_up = True  # Redis has closed it meanwhile
+            is_used_up = True  # Redis has closed the connection meanwhile
         if is_used_up:
             connection.disconnect()
         return connection
 
     def give_back(self, connection: Any) -> None:
-        """The next one gets this."""
+        """Keep a borrowed connection for the next caller."""
         self._spare.append(connection)
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
-        """Close all."""
+        """Close all connections, borrowed ones too."""
         super().disconnect(*args, **kwargs)
         for connection in list(self._spare):
             connection.disconnect()
 
 
 class Attempts(Retry):
-    """redis-py's further attempts, none of which begins late: it nests them, three in each other.
+    """redis-py's retries, with a time limit for all of them.
 
-    What is cut is so tried several times, what timed out once more. A refusal stays one; a
-    script that Redis does not know has to be sent with its text.
+    redis-py nests its retries three deep. This class starts no retry after `within_s`, so a
+    dropped connection is retried several times and a timeout only once. A refusal and an unknown
+    script are never retried: the caller has to send an unknown script with its text.
     """
 
     within_s = 0.0
 
     def call_with_retry(self, do: Any, fail: Any, *args: Any, **kwargs: Any) -> Any:
-        """What `do` returns; `fail` is told of each failure."""
+        """Return the result of `do`. `fail` is called with each error."""
         until = time.monotonic() + self.within_s
 
         def note(error: Exception, *count: int) -> None:
@@ -121,9 +123,9 @@ class Attempts(Retry):
 def connect(
     settings: Settings, *, answer_within_s: float | None = None, **options: Any
 ) -> redis.Redis:
-    """A client for Redis; it connects at its first command and survives short absences.
+    """A client for Redis. It connects at its first command and retries after a dropped connection.
 
-    Further options are those of redis-py's connections.
+    Further options go to redis-py's connections.
     """
     timeout_s = answer_within_s or settings.redis_timeout_s
     attempts = Attempts(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 3)
@@ -145,14 +147,14 @@ def connect(
 
 @lru_cache(maxsize=1)
 def store() -> redis.Redis:
-    """This process's client, shared by its threads; redis-py reconnects after a fork."""
+    """This process's client, which all its threads share. After a fork redis-py reconnects."""
     return connect(current())
 
 
 def ask(client: redis.Redis, *command: Any) -> Any:
-    """One command's answer, as Redis gives it, at half of what redis-py's own way costs.
+    """Send one command and return Redis' raw answer, at half the cost of redis-py's own method.
 
-    There is one attempt. What can only be done once must not be asked a second time elsewhere.
+    Never retries. If the command must not run twice, do not repeat it after an error.
     """
     pool: Any = client.connection_pool
     connection = pool.borrow()
@@ -162,7 +164,8 @@ def ask(client: redis.Redis, *command: Any) -> Any:
     except redis.ResponseError:
         raise
     except BaseException:
-        # KeyboardInterrupt too: the answer is still to come, nobody else may read it.
+        # Also after KeyboardInterrupt: the answer is still to come, and the next borrower must not
+        # read it.
         connection.disconnect()
         raise
     finally:
@@ -170,21 +173,21 @@ def ask(client: redis.Redis, *command: Any) -> Any:
 
 
 class Lua:
-    """A script that Redis is asked to run, by its hash."""
+    """A Lua script that Redis runs by its hash."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     def ask(self, client: redis.Redis, *parameters: Any) -> Any:
-        """As `ask`; the text goes along only where Redis does not know it."""
+        """Run the script without retries, as `ask`. Sends the text if Redis does not know it."""
         try:
             return ask(client, "EVALSHA", self.sha, *parameters)
         except redis_exceptions.NoScriptError:
             return ask(client, "EVAL", self.text, *parameters)
 
     def call(self, client: redis.Redis, *parameters: Any) -> Any:
-        """The same in redis-py's own way, with its further attempts."""
+        """Run the script by redis-py's own method, with its retries."""
         try:
             return client.evalsha(self.sha, *parameters)
         except redis_exceptions.NoScriptError:
@@ -197,7 +200,10 @@ class Lua:
 
 @contextmanager
 def foreseen(settings: Settings | None = None) -> Iterator[None]:
-    """Turn what redis-py raises when Redis is away into one error with one line."""
+    """Turn redis-py's errors about an unavailable Redis into one of ours, with one line.
+
+    Raises `BrokerUnavailable`, `BrokerRefused`, `BrokerBusy`, `BrokerFull` or `NotRedis`.
+    """
     try:
         yield
     except REFUSALS as error:
@@ -215,20 +221,20 @@ def foreseen(settings: Settings | None = None) -> Iterator[None]:
         address = (settings or current()).redis_address
         raise NotRedis(address, first_line(error)) from error
     except redis.ResponseError as error:
-        # Redis' own first line says it best.
+        # Show Redis' own first line.
         address = (settings or current()).redis_address
         reason = first_line(error)
         advice = "check the number at the end of REDIS_URL" if "DB index" in reason else ""
         raise BrokerRefused(address, reason, advice) from error
 
 
-# The pauses between attempts while Redis is away.
+# The pauses between attempts while Redis is unavailable.
 SHORTEST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 
 
 class Absence:
-    """How long Redis has been away for one waiter, and that waiter's pauses meanwhile."""
+    """The retry pauses of one waiting thread while Redis is unavailable."""
 
     def __init__(
         self,
@@ -237,19 +243,22 @@ class Absence:
         patience_s: float = math.inf,
         sleep: Callable[[float], Any] = time.sleep,
     ) -> None:
-        """`waiter` names in the log what waits. `sleep` may come back early."""
+        """`waiter` is the name of the waiting part in the log. `sleep` may return early."""
         self._waiter = waiter
         self._patience_s = patience_s
         self._sleep = sleep
         self.end()
 
     def end(self) -> None:
-        """Redis has answered."""
+        """Start afresh: Redis has answered."""
         self._since = math.inf
         self._pause_s = SHORTEST_PAUSE_S
 
     def wait(self, error: Exception) -> None:
-        """Pause after a failure, each time longer; `BrokerGone` when patience is at its end."""
+        """Pause after a failed attempt, each time longer, up to `LONGEST_PAUSE_S`.
+
+        Raises `BrokerGone` if Redis has been unavailable for `patience_s`.
+        """
         now = time.monotonic()
         if self._since == math.inf:
             self._since = now
@@ -265,9 +274,9 @@ _Answer = TypeVar("_Answer")
 
 
 def until_back(do: Callable[[], _Answer], waiter: str, *, refused_too: bool = False) -> _Answer:
-    """What `do` gives, tried again for as long as Redis is away.
+    """Call `do` until Redis is available, and return its result.
 
-    Raises what Redis refuses; with `refused_too`, that is tried again as well.
+    Raises if Redis refuses the command; with `refused_too`, a refusal is retried as well.
     """
     absence = Absence(waiter)
     while True:
@@ -284,7 +293,7 @@ def _reason(error: Exception) -> str:
     return error.reason if isinstance(error, BrokerUnavailable) else first_line(error)
 
 
-# Redis' own words are long, and name its protocol instead of what to do.
+# Redis' own messages are long, and name protocol commands instead of the remedy.
 _PLAINLY = {
     "HELLO must be called with the client already authenticated": (
         "it wants a password; put it into REDIS_URL or REDIS_PASSWORD_FILE"
@@ -299,16 +308,16 @@ _PLAINLY = {
 
 
 def first_line(error: Exception) -> str:
-    """What redis-py says, in one line and plain words."""
+    """An error of redis-py as one plain line."""
     line = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
     return next((plain for part, plain in _PLAINLY.items() if part in line), line)
 
 
 def eviction(settings: Settings, client: redis.Redis) -> str:
-    """A warning where Redis may throw keys away; nothing where it may not, or does not say."""
+    """A warning if Redis may evict keys; an empty text if it may not, or does not tell."""
     policy: Any = None
     for ask_it in (lambda: client.info("memory"), lambda: client.config_get("maxmemory-policy")):
-        # Not every user may ask, and not every server knows both.
+        # Some users may not run these commands, and some servers know only one of them.
         with contextlib.suppress(redis.ResponseError):
             found: Any = ask_it()
             policy = found.get("maxmemory_policy") or found.get("maxmemory-policy")

@@ -1,17 +1,18 @@
-"""What a worker has taken from the queues: recorded with the taking, held under a lease.
+"""Records which messages this worker has taken, and holds them under a lease.
 
 Redis holds, beside kombu's own lists:
 
     owners              sorted set: owner → when its lease ends, by Redis' clock
-    owners:names        set: the same owners; a renewal does not change it, and so tells nobody
-    taken:<owner>       hash: number → the list it came from and the message as it was
-    buried              set: owners whose lease has ended and whose messages go back
+    owners:names        set: the same owners; a renewal does not change this set, so the workers
+                        that track it are not woken
+    taken:<owner>       hash: number → the message's list and the unchanged message
+    buried              set: owners whose lease has ended and whose messages are to be returned
 
-A worker process is an owner while its lease is renewed: by a thread of it, and while a task keeps
-that thread from its turns by `shared.broker.renewing`. When a lease ends, the
-others return what that owner had taken to the front of its lists. An owner that was paused
-and comes back finds itself buried: it becomes another owner, and what it settles of the old
-one's counts only where the message has not gone back yet.
+A worker process is an owner while its lease is renewed. A thread of the worker renews the lease.
+While a task holds the GIL, `shared.broker.renewing` does so instead. When a lease ends, other
+workers return the owner's messages to the front of their lists. An owner that was paused for too
+long finds itself buried and becomes a new owner. Its acknowledgements under the old name count
+only for messages that have not been returned yet.
 """
 
 import atexit
@@ -45,21 +46,23 @@ from shared.settings import current
 logger = get_logger(__name__)
 
 _RENEWALS_PER_LEASE = 4
-# Also a sign to the renewer that the threads of this process have their turns.
+# A renewal also shows the renewer that the threads of this process still run.
 _RENEWALS_AT_LEAST_EVERY_S = 2.5
 _AT_ONCE = 1_000
-# Acknowledgements wait this long for others: as many finished tasks run again after a kill.
+# An acknowledgement waits this long for others. After a kill, tasks that finished within this time
+# run again.
 _GATHER_S = 0.001
-# How many messages a channel may number; Lua counts up to millions of such ranges.
+# How many messages one channel can number. Lua's integers hold millions of such ranges.
 _RANGE = 10**9
 
-# KEYS: owners' names, what this owner has taken, then the lists in order. ARGV: owner, the number
-# for the first message, how many, the largest size, 1 if the answer to the last take was lost,
-# then the numbers of what is acknowledged, which counts in any case. Gives -1 to an owner that is
-# not one any more; else [number, entry] …, and what is too large as [number, list, size] without
-# its text. A take whose answer was lost finds its entries under the same numbers. One that finds
-# less than it wanted leaves every list read, and empty, so that Redis tells this connection of the
-# next change to any of them.
+# The take. KEYS: owners' names, this owner's taken hash, then the lists in order. ARGV: owner, the
+# number for the first message, how many to take, the largest size, 1 if the answer to the last take
+# was lost, then the numbers to acknowledge. The acknowledgements count in any case.
+# Returns -1 if the owner's lease has ended. Otherwise returns [number, entry] for each message, and
+# [number, list, size] without the text for a message that is too large. If the last answer was
+# lost, the take first returns the messages recorded under the same numbers. A take that finds
+# fewer messages than it asked for reads every list once more, empty, so that Redis reports the
+# next change of any of them to this connection.
 TAKE = Lua("""
 if #ARGV > 5 then
     redis.call('hdel', KEYS[2], unpack(ARGV, 6))
@@ -106,9 +109,10 @@ end
 return found
 """)
 
-# KEYS: owners, buried, when anybody last renewed, owners' names. ARGV: owner, lease in ms, 1 to
-# become one. Answers whether the owner still is one, and who is buried. When nobody has renewed
-# for long, Redis was away or its clock has jumped: then everybody gets a new lease.
+# KEYS: owners, buried, the time of the last renewal by any owner, owners' names. ARGV: owner, lease
+# in ms, 1 to become a new owner. Returns whether the owner still holds its lease, and the buried
+# owners. If no owner has renewed for half a lease, Redis was unavailable or its clock has jumped.
+# Then every owner gets a new lease.
 RENEW = Lua("""
 local time = redis.call('time')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -140,7 +144,7 @@ _KEYS = (OWNERS, BURIED, RENEWED_AT, OWNER_NAMES)
 
 
 class Owner:
-    """This process as one who takes messages. Its methods may be called from any thread."""
+    """This process as a holder of taken messages. All methods are safe from any thread."""
 
     def __init__(self) -> None:
         settings = current()
@@ -149,7 +153,7 @@ class Owner:
         self.name = ""
         self._ranges = itertools.count()
         self._left: deque[tuple[str, int]] = deque()
-        # Not so in a program that takes messages with kombu alone.
+        # Stays false in a program that uses kombu without a Celery worker.
         self.is_worker = False
         # Whether it ends by an error of its own.
         self.fails: Callable[[], bool] = lambda: False
@@ -172,11 +176,11 @@ class Owner:
 
     @property
     def key(self) -> str:
-        """The hash of what this owner has taken."""
+        """The key of the hash that records this owner's messages."""
         return TAKEN + self.name
 
     def lost(self, name: str) -> None:
-        """Become another owner, unless that has happened since `name` was the name."""
+        """Become a new owner after the lease of `name` was lost; at most once for each name."""
         with self._renewing:
             if name != self.name or self._stopped.is_set():
                 return
@@ -188,10 +192,11 @@ class Owner:
         )
 
     def first_number(self, name: str) -> int:
-        """Where a channel that takes for this owner's name begins to number.
+        """The number for the first message that a channel takes under this owner name.
 
-        In a range of its own, for others may take at the same time; or where a closed one ended,
-        to find what that took and never heard of.
+        Each channel gets its own range, because several may take at once. A channel that replaces
+        a closed one continues its numbers, to find messages whose reply the old one never
+        received.
         """
         with contextlib.suppress(IndexError):
             while True:
@@ -201,17 +206,17 @@ class Owner:
         return next(self._ranges) * _RANGE
 
     def leave_number(self, name: str, number: int) -> None:
-        """Have another channel go on there: this one is closed."""
+        """Let a later channel continue at this number, because this channel is closed."""
         self._left.append((name, number))
 
     def holds(self, delivery_tag: str) -> bool:
-        """Whether a message was taken under the present lease, or by another transport."""
+        """True if a message was taken under the present lease, or by another transport."""
         return delivery_tag.startswith(f"{self.key}#") or parse_tag(delivery_tag) is None
 
     def settle(self, delivery_tag: str) -> None:
-        """Acknowledge: forget a message. It reaches Redis a moment later, with others.
+        """Acknowledge a message; a background thread flushes acknowledgements in batches.
 
-        One whose answer is under way is forgotten with that, and not before.
+        A message marked by `leave_to_answer` is acknowledged together with its answer instead.
         """
         if delivery_tag in self._answering:
             self._answering.discard(delivery_tag)
@@ -221,13 +226,13 @@ class Owner:
             self._news.set()
 
     def leave_to_answer(self, delivery_tag: str) -> None:
-        """Have the next `settle` of a message do nothing: its answer settles it."""
+        """Make the next `settle` of a message do nothing: its answer will acknowledge it."""
         self._answering.add(delivery_tag)
 
     def settle_along(self, name: str) -> list[str]:
-        """What to acknowledge along with a take for this owner's name.
+        """Remove and return the acknowledgements that the next take under `name` can carry.
 
-        `settle_again` takes it if Redis does not answer.
+        If Redis does not answer that take, pass them to `settle_again`.
         """
         settling: list[str] = []
         key = f"{TAKEN}{name}#"
@@ -241,26 +246,29 @@ class Owner:
         return settling
 
     def settle_again(self, delivery_tags: list[str]) -> None:
-        """Acknowledge what Redis may or may not have heard of."""
+        """Queue these acknowledgements again: the reply to the previous attempt was lost."""
         self._settled.extendleft(reversed(delivery_tags))
         self._news.set()
 
     def act(self, action: Callable[[redis.Redis], Any]) -> None:
-        """Have something done in Redis soon, and again until Redis has answered."""
+        """Run an action on Redis soon, in a background thread, and retry until Redis answers."""
         self._actions.append(action)
         self._news.set()
 
     def give_back(
         self, delivery_tags: Iterable[str], then: Callable[[], None] = lambda: None
     ) -> None:
-        """Return messages to the front of their lists, uncounted; `then` is called when it is done."""
+        """Return messages to the front of their lists without counting a failed delivery.
+
+        A background thread does so, and then calls `then`.
+        """
         tags = list(delivery_tags)
 
         def act(client: redis.Redis) -> None:
             try:
                 give_back(client, tags)
             except redis.RedisError:
-                raise  # it is tried again
+                raise  # the action is retried
             except Exception:
                 then()
                 raise
@@ -270,7 +278,7 @@ class Owner:
             self.act(act)
 
     def flush(self) -> None:
-        """Do now what is to be done in Redis. Raises `redis.RedisError`."""
+        """Send all acknowledgements and actions to Redis now. Raises `redis.RedisError`."""
         with self._flushing:
             while self._settled:
                 self._flush_settled()
@@ -280,7 +288,7 @@ class Owner:
                 except Exception as error:
                     if isinstance(error, redis.RedisError) and not is_about_the_data(error):
                         raise
-                    # It would fail for ever, and hold up the others.
+                    # This action would fail every time, and block the actions behind it.
                     logger.exception("a message stays with %s until it ends", self.name)
                 self._actions.popleft()
 
@@ -297,10 +305,10 @@ class Owner:
             raise
 
     def retire(self, *, failed: bool = False) -> None:
-        """Stop being one: settle what is settled and give everything else back.
+        """Give up the ownership: flush acknowledgements and return all other messages.
 
-        `failed` is a worker that ends by an error of its own. One of its messages may be the
-        cause: all are counted as those of a worker that was killed.
+        Set `failed` if the worker ends by its own error. One of its messages may be the cause, so
+        each of them counts one failed delivery, as after a kill.
         """
         for thread in self._threads:
             thread.end()
@@ -342,13 +350,13 @@ class Owner:
                 if not still:
                     self.lost(name)
                 for owner in buried:
-                    # Flower also takes answers, but may not write to a queue: workers return these.
+                    # Flower has an owner too, but may not write to a queue. Workers return these.
                     with contextlib.suppress(redis.exceptions.NoPermissionError):
                         return_all(client, owner)
             except redis.RedisError as error:
                 logger.warning("the lease of %s is not renewed: %s", name, error)
             except Exception:
-                # Whatever else goes wrong with one message: the lease must be renewed.
+                # Keep renewing the lease, whatever error one message causes.
                 logger.exception("returning the messages of a lost worker failed")
 
     def _settle_forever(self) -> None:
@@ -362,7 +370,7 @@ class Owner:
                 absence.end()
             except Exception as error:
                 if not isinstance(error, redis.RedisError):
-                    # Without this thread nothing is acknowledged any more.
+                    # This thread must go on: no other thread sends acknowledgements.
                     logger.exception("%d acknowledgements wait", len(self._settled))
                 absence.wait(error)
                 self._news.set()
@@ -375,7 +383,7 @@ def _renew(
     return bool(answer[0]), list(answer[1])
 
 
-# Celery's name of this worker, set before it takes anything.
+# Celery's name of this worker. It is set before the first take.
 node_name = ""
 
 # The owner that this process is, from its first take on.

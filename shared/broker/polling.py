@@ -7,17 +7,18 @@ from typing import Any
 
 from kombu.transport import redis as base
 
-# How long a message that was taken beyond the room for it may wait, at the most.
+# A message prefetched beyond the free slots waits here at most this long.
 KEEP_S = 0.5
 _RESTORE_EVERY_S = 30.0
 
 
 class Poller(base.MultiChannelPoller):
-    """Also wakes up when there is room again, and repeats a take after a while without news."""
+    """Waits for the sockets; also wakes when a slot is free, and repeats a take that is silent."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Tasks end in other threads and greenlets, while the consumer waits for its sockets.
+        # Tasks end in other threads and greenlets while the consumer waits for its sockets. They
+        # write into this pipe to wake the consumer.
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._waits_in: Any = None
         self._loop: Any = None
@@ -26,26 +27,26 @@ class Poller(base.MultiChannelPoller):
 
     @property
     def has_loop(self) -> bool:
-        """Whether Celery's event loop waits for the sockets."""
+        """True if Celery's event loop waits for the sockets."""
         return self._loop is not None
 
     def wake(self) -> None:
-        """Have the consumer look whether it may take more; from any thread."""
-        # A full pipe wakes as well as a fuller one; a closed one has nobody to wake.
+        """Make the consumer check whether it may take more. Safe from any thread."""
+        # A full pipe wakes the consumer already. A closed pipe has no consumer.
         with contextlib.suppress(BlockingIOError, OSError):
             os.write(self._waker, b"!")
 
     def register_with_event_loop(self, loop: Any) -> None:
-        """Wake Celery's event loop too, where there is one."""
+        """Let Celery's event loop wait for the sockets and for the wake-up pipe."""
         self._loop = loop
         loop.add_reader(self._woken, self._on_wake)
-        # Whoever listened without the loop so far.
+        # Channels that listened before the loop existed.
         for fileno in self._fd_to_chan:
             loop.add_reader(fileno, self.on_readable, fileno)
 
     @property
     def fds(self) -> dict[int, Any]:
-        """Nothing: kombu would add these to the event loop anew at each turn."""
+        """Always empty, because kombu would add these sockets to the loop again at each turn."""
         return {}
 
     def _register(self, channel: Any, client: Any, type: str) -> None:  # noqa: A002 - kombu's name
@@ -59,7 +60,7 @@ class Poller(base.MultiChannelPoller):
             os.read(self._woken, 4096)
 
     def _on_connection_disconnect(self, connection: Any) -> None:
-        """Forget the socket, as kombu does with an event loop: its number may be another's soon."""
+        """Forget a closed socket: its file number may soon belong to another file."""
         self._discard_paused_connection(connection)
         closed = set()
         for channel, client, kind in list(self._chan_to_sock):
@@ -68,16 +69,16 @@ class Poller(base.MultiChannelPoller):
                 closed.add((channel, kind))
         for fileno, channel_and_kind in list(self._fd_to_chan.items()):
             if channel_and_kind in closed:
-                # epoll has forgotten a closed socket by itself.
+                # epoll forgets a closed socket by itself.
                 with contextlib.suppress(OSError):
                     self.poller.unregister(fileno)
                 del self._fd_to_chan[fileno]
 
     def get(self, callback: Any, timeout: float | None = None) -> None:
-        """Kombu's, for who has no event loop; what was taken already comes first."""
+        """Deliver kept messages, or wait for new ones. Used where there is no event loop."""
         if not self._deliver_kept():
             if any(channel._kept for channel in self._channels):
-                # It is looked at again when it has waited long enough.
+                # Wake up in time to return messages that have waited too long.
                 timeout = KEEP_S if timeout is None else min(timeout, KEEP_S)
             super().get(callback, timeout)
 
@@ -89,7 +90,7 @@ class Poller(base.MultiChannelPoller):
         return delivered
 
     def on_poll_start(self) -> None:
-        """Deliver what there is room for now, and ask for more; look for wake-ups, too."""
+        """Before each wait: deliver kept messages to free slots, and take more if possible."""
         if self._loop is None and self._waits_in is not self.poller:
             self._waits_in = self.poller
             self.poller.register(self._woken, self.eventflags)
@@ -97,11 +98,11 @@ class Poller(base.MultiChannelPoller):
             self._deliver_kept()
         for channel in self._channels:
             if not channel.active_queues:
-                pass  # one that only sends, or listens
+                pass  # this channel only publishes, or only receives broadcasts
             elif channel._kept or not channel.qos.can_consume():
                 channel.qos.is_full = True
                 if channel.qos.can_consume():
-                    self.wake()  # something was acknowledged in between
+                    self.wake()  # a message was acknowledged in between
             elif not (channel._in_poll or channel._returning):
                 self._take(channel)
             if channel.active_fanout_queues and not channel._in_listen:
@@ -110,40 +111,43 @@ class Poller(base.MultiChannelPoller):
     def _take(self, channel: Any) -> None:
         connection = getattr(channel.__dict__.get("client"), "connection", None)
         if connection is not None and channel._brpop_sent_at:
-            # While there was no room, nothing was asked and a cut went unnoticed.
+            # Without free slots no command was sent, so a cut connection went unnoticed.
             silent = time.monotonic() - channel._brpop_sent_at
             if silent > channel.health_check_interval:
                 connection.disconnect()
         self._register_BRPOP(channel)
 
     def handle_event(self, fileno: int, event: int) -> Any:
-        """Kombu's, and the wake-up."""
+        """Handle a ready socket, or the wake-up pipe."""
         if fileno == self._woken:
             return self._on_wake()
         return super().handle_event(fileno, event)
 
     def on_readable(self, fileno: int) -> Any:
-        """Read what has come; where no take is under way, that is no answer."""
+        """Read from a ready socket. Without a take in flight, the data is no answer to one."""
         channel, kind = self._fd_to_chan.get(fileno, (None, None))
         if kind == "BRPOP" and not channel._in_poll:
             return channel.hear()
         return channel.handlers[kind]() if channel is not None else None
 
     def maybe_restore_messages(self) -> None:
-        """Return what plain workers left behind; they wait for an hour, so this can wait too."""
+        """Return messages that plain workers left in ``unacked``; checked every 30 s.
+
+        kombu returns such messages only after an hour, so this check is not urgent.
+        """
         if time.monotonic() - self._restored_at < _RESTORE_EVERY_S:
             return
         self._restored_at = time.monotonic()
-        # Whoever only reads answers leaves this to the workers; Flower may not do it.
+        # A process that only reads answers leaves this to the workers. Flower lacks the rights.
         if not all(channel._no_ack.issuperset(channel.active_queues) for channel in self._channels):
             super().maybe_restore_messages()
 
     def close(self) -> None:
-        """Kombu's, and the pipe."""
+        """Close the poller and the wake-up pipe."""
         if self._loop is not None:
             self._loop.remove_reader(self._woken)
         super().close()
-        # Nobody may write into a number that is another file's by then.
+        # Forget the numbers before closing: another file may get them, and `wake` writes there.
         ends = self._woken, self._waker
         self._woken = self._waker = -1
         for end in ends:
@@ -151,14 +155,14 @@ class Poller(base.MultiChannelPoller):
                 os.close(end)
 
     def maybe_check_brpop_health(self) -> None:
-        """Have channels that have long heard nothing take once more."""
+        """Repeat the take on channels that have heard nothing for the health check interval."""
         for channel in self._channels:
             sent = channel._brpop_sent_at
             if channel._waiting and time.monotonic() - sent >= channel.health_check_interval:
                 channel._wake()
         super().maybe_check_brpop_health()
         if self._loop is None:
-            # Celery's event loop has a timer for it.
+            # With an event loop, Celery has a timer for this check.
             self._check_subclients()
 
     def _check_subclients(self) -> None:

@@ -1,4 +1,4 @@
-"""One push, which counts once however often it is repeated after a lost answer."""
+"""Pushes one message so that a push repeated after a lost reply queues the message once."""
 
 import threading
 from typing import Any
@@ -7,11 +7,11 @@ from shared.broker.connections import Lua
 from shared.broker.keys import PUSHED, new_word
 from shared.broker.per_process import PerProcess
 
-# Nobody repeats a push later than this: redis-py's and the pools' own attempts have ended.
+# The mark of a push lives this long. By then all retries, redis-py's and the pools', have ended.
 REPEATED_WITHIN_S = 60
 
-# KEYS: the queue's list, what this thread has pushed there last. ARGV: which push this is, the
-# message, how many seconds the second key stays.
+# KEYS: the queue's list, the id of this thread's last push to that list. ARGV: the id of this push,
+# the message, the second key's lifetime in seconds.
 PUSH_ONE = Lua("""
 if redis.call('set', KEYS[2], ARGV[1], 'ex', ARGV[3], 'get') ~= ARGV[1] then
     redis.call('lpush', KEYS[1], ARGV[2])
@@ -20,7 +20,7 @@ end
 
 
 class _Last(threading.local):
-    """What this thread, or greenlet, publishes by kombu's way."""
+    """The last message that this thread, or greenlet, published through kombu."""
 
     def __init__(self) -> None:
         self.thread = new_word()

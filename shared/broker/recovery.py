@@ -1,4 +1,4 @@
-"""How messages go back to their queues: unbegun ones, and those of a worker that was lost."""
+"""Returns messages to their queues: messages not begun, and messages of a lost worker."""
 
 import contextlib
 import datetime
@@ -25,11 +25,12 @@ from shared.settings import current
 
 logger = get_logger(__name__)
 
-# A record is data: the list that it names may be a lock's, a handle's, or an answer's.
+# A record may name any key as its list, also that of a lock, a handle or an answer. Only a queue
+# may receive the message.
 _NO_QUEUE = "the list that it came from is no queue"
 
-# KEYS: what an owner has taken, a list. ARGV: number, message. Back to the front of the list; a
-# script that fails there has removed nothing.
+# KEYS: an owner's taken hash, a list. ARGV: number, message. Moves the message to the front of the
+# list. If the push fails, the script has removed nothing.
 _RETURN = Lua("""
 if redis.call('hexists', KEYS[1], ARGV[1]) == 1 then
     redis.call('rpush', KEYS[2], ARGV[2])
@@ -38,10 +39,11 @@ end
 return 0
 """)
 
-# The same, but to the end of the list.
+# The same script, but to the end of the list.
 _REQUEUE = Lua(_RETURN.text.replace("rpush", "lpush"))
 
-# KEYS: what an owner had taken, buried, the counts. ARGV: owner, what to count it as.
+# KEYS: an owner's taken hash, buried, the counts. ARGV: owner, the name of the count. Forgets a
+# buried owner that has no messages left, and counts the loss.
 _FORGET = Lua("""
 if redis.call('exists', KEYS[1]) == 0 and redis.call('srem', KEYS[2], ARGV[1]) == 1 then
     redis.call('hincrby', KEYS[3], ARGV[2], 1)
@@ -59,15 +61,15 @@ def by_key(delivery_tags: Iterable[str]) -> dict[str, list[str]]:
 
 
 def give_back(client: redis.Redis, delivery_tags: Iterable[str]) -> None:
-    """Return messages to the front of their lists, uncounted."""
+    """Return messages to the front of their lists without counting a failed delivery."""
     for key, numbers in by_key(delivery_tags).items():
         _give_back(client, key, [number.encode() for number in numbers])
 
 
 def give_all_back(client: redis.Redis, owner: str) -> None:
-    """The same for everything that an owner holds, but for what has an outcome.
+    """Return all messages of an owner, uncounted, and acknowledge those that have an outcome.
 
-    A pool's process may have ended a task at the last moment, and its worker has not heard of it.
+    A pool process may have finished a task at the last moment without its worker knowing.
     """
     key = TAKEN + owner
     entries: Any = client.hgetall(key)
@@ -83,7 +85,7 @@ def give_all_back(client: redis.Redis, owner: str) -> None:
 
 
 def _give_back(client: redis.Redis, key: str, numbers: list[bytes]) -> None:
-    # The largest numbers first: what was taken first is to be the next to be taken again.
+    # Return the largest numbers first, so that the first message taken is the next to be taken.
     numbers.sort(key=_order, reverse=True)
     entries: Any = client.hmget(key, numbers) if numbers else []
     pipe = client.pipeline(transaction=False)
@@ -108,14 +110,14 @@ def _bury_unless_away(
     text: bytes,
     error: redis.RedisError,
 ) -> None:
-    """Make a dead letter of what cannot go back; raises what only says that Redis is away."""
+    """Bury a message that cannot be returned. Raises an error that is not about the data."""
     if not is_about_the_data(error):
         raise error
     bury_entry(client, found, list_name, text, f"it cannot go back to its queue: {error}")
 
 
 def is_about_the_data(error: redis.RedisError) -> bool:
-    """Whether Redis will always answer so: a key holds something else than what it should."""
+    """True if a retry cannot help, because a key holds a value of the wrong type."""
     return type(error) is redis.ResponseError and "WRONGTYPE" in str(error)
 
 
@@ -124,12 +126,12 @@ def _order(number: bytes) -> int:
 
 
 def return_delivered(client: redis.Redis, delivery_tag: str) -> None:
-    """Return a message that a consumer got to the front of its queue, marked as redelivered."""
+    """Return a delivered message to the front of its queue, marked as redelivered."""
     _put_back(client, delivery_tag, _RETURN)
 
 
 def requeue_delivered(client: redis.Redis, delivery_tag: str) -> None:
-    """Return a message that a consumer got to the end of its queue, marked as redelivered."""
+    """Return a delivered message to the end of its queue, marked as redelivered."""
     _put_back(client, delivery_tag, _REQUEUE)
 
 
@@ -164,7 +166,7 @@ def _eval_return(
 
 
 def _mark_redelivered(message: dict[str, Any]) -> None:
-    """Say in both places where kombu says so: Celery's tasks find either."""
+    """Set both of kombu's marks for a redelivery, because a Celery task may read either."""
     message["headers"]["redelivered"] = True
     info = message["properties"].get("delivery_info")
     if isinstance(info, dict):
@@ -172,9 +174,9 @@ def _mark_redelivered(message: dict[str, Any]) -> None:
 
 
 def return_all(client: redis.Redis, owner: str | bytes) -> None:
-    """Return what a lost worker had taken, and count that it was lost.
+    """Return the messages of a lost worker, and count the loss.
 
-    A message that cannot be returned stays where it is, and keeps no other from it.
+    A message that cannot be returned stays in the record and does not block the others.
     """
     owner = owner.encode() if isinstance(owner, str) else owner
     key = TAKEN.encode() + owner
@@ -198,7 +200,10 @@ def return_all(client: redis.Redis, owner: str | bytes) -> None:
 
 @contextlib.contextmanager
 def _alone(number: Any) -> Iterator[None]:
-    """Log whatever one message raises, so that the others go on; but for a Redis that is away."""
+    """Log an error that one message causes, so that the loop goes on.
+
+    Raises if Redis is unavailable.
+    """
     try:
         yield
     except redis.RedisError as error:
@@ -210,9 +215,10 @@ def _alone(number: Any) -> Iterator[None]:
 
 
 def return_lost(client: redis.Redis, delivery_tag: str, worker: str) -> bool:
-    """Return a message whose worker was lost, if it is still there and has no outcome yet.
+    """Return a lost worker's message, unless it has been returned already or has an outcome.
 
-    The loss is counted in the message; past the limit it becomes a dead letter.
+    The message counts one failed delivery. At `DELIVERY_LIMIT` it becomes a dead letter. Returns
+    whether the message is back on its queue.
     """
     return return_message(client, delivery_tag, worker)
 
@@ -248,9 +254,9 @@ def _return(client: redis.Redis, found: tuple[str | bytes, str | bytes], lost_wo
 
 
 def return_unacked(channel: Any, client: redis.Redis, delivery_tag: str | bytes) -> bool:
-    """Whether what a plain ``redis://`` worker left in ``unacked`` may go back to its queue.
+    """Whether a message that a plain ``redis://`` worker left in ``unacked`` can be returned.
 
-    What is no whole message becomes a dead letter, and so can keep nothing else from it.
+    A damaged message becomes a dead letter, so that it does not block the others.
     """
     hash_key, index_key = channel.unacked_key, channel.unacked_index_key
     entry: Any = client.hget(hash_key, delivery_tag)
@@ -276,7 +282,7 @@ def return_unacked(channel: Any, client: redis.Redis, delivery_tag: str | bytes)
 
 
 def _waits_for_its_time(message: dict[str, Any]) -> bool:
-    """Whether a task has a countdown that still runs: it cannot have begun, nor done any harm."""
+    """True if a task's countdown still runs, so that the task cannot have killed the worker."""
     with contextlib.suppress(TypeError, ValueError):
         eta = datetime.datetime.fromisoformat(message["headers"].get("eta"))
         return eta > datetime.datetime.now(datetime.UTC)

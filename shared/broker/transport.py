@@ -1,15 +1,16 @@
-"""kombu's Redis transport, without the moment in which a message can be lost.
+"""kombu's Redis transport, changed so that a killed worker loses no message.
 
 kombu pops a message and records it as unacknowledged in a second round trip. Here one script
-does both, for several messages at once (`shared.broker.ownership`). The lists are kombu's own: plain
-Celery producers, workers and Flower use the same queues.
+(a "take", see `shared.broker.ownership`) does both, for several messages at once. The lists are
+kombu's own: plain Celery producers, workers and Flower use the same queues.
 
-kombu waits in BRPOP. A script cannot wait, so a take that emptied the lists is followed by
-silence: Redis has been asked (CLIENT TRACKING) to tell when one of them changes. Now and then the
-take is repeated anyhow, which shows whether the connection still lives.
+kombu waits in BRPOP. A script cannot wait. So after a take that emptied the lists, the worker
+sends nothing until Redis reports a change to one of the lists (CLIENT TRACKING). The take is
+also repeated every few seconds, to check that the connection is alive.
 
-While tasks are short, a take brings more than there is room for: what the worker will have begun
-within a moment. That is kept here, and goes back to its queue when it has to wait after all.
+While tasks are short, a take also prefetches messages beyond the free slots of the pool: as many
+as the worker will begin within a moment. The channel keeps these messages. A message that has to
+wait longer goes back to its queue.
 """
 
 import contextlib
@@ -54,40 +55,41 @@ from shared.broker.recovery import (
 
 logger = get_logger(__name__)
 
-# What stands before a message where it is recorded: its list's name.
+# A record starts with the name of the message's list. This is the space reserved for the name.
 _LIST_BYTES = 1_000
 _AT_ONCE = 100
 _AT_MOST = 1_000
-# How long what is taken beyond the room for it may wait, by reckoning and at the most.
+# Prefetch beyond the free slots only messages that should begin within this time, up to this size.
 _AHEAD_S = 0.05
 _AHEAD_BYTES = 1_000_000
 _SOON_S = 0.002
-# Of changes by others.
+# Ask Redis to report changes that other connections make.
 _TELL: Any = ("CLIENT", "TRACKING", "ON", "NOLOOP")
-# kombu's way looks at each object of each message for types that JSON does not have.
+# kombu's decoder checks each JSON object for a `__type__` mark. Bodies without the mark skip it.
 _JSON, _TYPED = "application/json", b"__type__"
 # Celery's `event_exchange`.
 _EVENTS = "celeryev"
 
 
 class QoS(base.QoS):
-    """Acknowledges, returns and rejects what was taken; from any thread."""
+    """Acknowledges, returns and rejects delivered messages. Safe to call from any thread."""
 
-    # Whether the consumer waits for room.
+    # True while the consumer waits for a free slot.
     is_full = False
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """Note a message that is recorded in Redis already."""
+        """Remember a delivered message. The take has already recorded the message in Redis."""
         virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge; it reaches Redis a moment later, with others."""
+        """Acknowledge a message. A background thread sends acknowledgements to Redis in batches."""
         ownership.owner().settle(delivery_tag)
         self._make_room(delivery_tag)
 
     def _make_room(self, delivery_tag: str) -> None:
         self._quick_ack(delivery_tag)
-        # Looked at after the room was made: the consumer looks the other way round.
+        # Check the flag only after freeing the slot. The consumer does it in the opposite order,
+        # so one of the two always sees the other's change.
         if self.is_full:
             self.is_full = False
             self.channel.wake()
@@ -95,9 +97,9 @@ class QoS(base.QoS):
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Return the message to its queue, marked as redelivered, or make it a dead letter.
 
-        A message whose pool process was lost has an attribute ``lost_worker``: it goes to the
-        front. Any other goes to the end, as kombu does it, so that a task which always rejects
-        itself holds up no other.
+        A message whose pool process was lost has an attribute ``lost_worker`` and goes to the
+        front. Any other message goes to the end, as in kombu. So a task that always rejects
+        itself does not block the tasks behind it.
         """
         owner = ownership.owner()
         message = self._delivered.get(delivery_tag)
@@ -115,7 +117,7 @@ class QoS(base.QoS):
         self._make_room(delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> None:
-        """Return what was taken and is not being run."""
+        """Return the messages that no pool has begun."""
         self._flush()
         owner = ownership.existing()
         if owner is not None and owner.is_worker:
@@ -127,14 +129,15 @@ class QoS(base.QoS):
                     if claim(message, by="queue")
                 )
         elif owner is not None:
-            # No worker: nothing runs them. The last first, so that they come in their order again.
+            # This process is no worker, so it runs none of them. Return the last message first,
+            # so that the queue gets its old order.
             for delivery_tag in reversed(list(self._delivered)):
                 owner.act(functools.partial(return_delivered, delivery_tag=delivery_tag))
             _do_at_once(owner)
         self._delivered.clear()
 
     def restore_by_tag(self, tag: str | bytes, client: Any = None, leftmost: bool = False) -> None:
-        """Return one message: ours, or one that a plain worker left in ``unacked``."""
+        """Return one message, from our records or from a plain worker's ``unacked``."""
         ours = tag.decode(errors="replace") if isinstance(tag, bytes) else tag
         if parse_tag(ours):
             ownership.owner().act(lambda client: return_delivered(client, ours))
@@ -145,66 +148,67 @@ class QoS(base.QoS):
 
 
 def _do_at_once(owner: ownership.Owner) -> None:
-    """Have Redis do now what is asked for, in a process that is no worker.
+    """Flush the owner's actions now if this process is no worker.
 
-    Its program may look at the queue next, or end. A worker's consumer must not wait.
+    Such a program may read the queue next, or end. In a worker the background thread flushes,
+    because the consumer must not wait.
     """
     if not owner.is_worker:
-        # While Redis is away, the owner's own thread goes on trying.
+        # If Redis is unavailable, the owner's own thread keeps trying.
         with contextlib.suppress(redis.RedisError):
             owner.flush()
 
 
 def claim(message: Any, *, by: str) -> bool:
-    """Whether a message is its pool's to run, or its queue's again: whoever claims it first.
+    """Claim a message for the pool or for its queue; true for the side that claims first.
 
-    When the connection is lost, the consumer returns what no pool has begun. What a pool has
-    claimed stays this worker's, for its delivery tag outlives the connection.
+    When the connection is lost, the consumer returns the messages that no pool has claimed. A
+    message claimed by the pool stays with this worker: its delivery tag outlives the connection.
     """
     return bool(message.__dict__.setdefault("claimed_by", by) == by)
 
 
 class Message(virtual.Message):
-    """kombu's, whose JSON is read in the quick way where that gives the same."""
+    """kombu's message, which decodes plain JSON faster with the same result."""
 
     def _decode(self) -> Any:
         quick = self.content_type == _JSON and _JSON in (self.accept or (_JSON,))
         if quick and type(self.body) is bytes and _TYPED not in self.body:
-            # kombu says in its own words what is wrong.
+            # For invalid JSON, fall through: kombu raises its own error.
             with contextlib.suppress(ValueError, RecursionError):
                 return json.loads(self.body)
         return super()._decode()
 
 
 class Channel(base.Channel):
-    """Takes messages with a script, in place of BRPOP."""
+    """A kombu channel that takes messages with a script instead of BRPOP."""
 
     QoS = QoS
     Message = Message
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._told_on: Any = None  # the socket on which Redis tells of changes
-        self._waiting = False  # for news of a change, with no command under way
-        self._under = ""  # the owner for which the last take was
-        self._number = 0  # of the next message that is taken for it
-        self._no_ack: set[str] = set()  # queues whose messages nobody acknowledges
-        self._asked = 0  # for how many messages
-        self._ahead = 0  # how many beyond the room for them
-        self._mean_bytes = 1.0  # of those that came last
-        self._settling: list[str] = []  # acknowledgements that go along with it
-        self._asking = False  # a take is under way
-        self._again = True  # Redis may have done the last one, and nobody heard the answer
-        # Taken and not delivered yet, for want of room: message, queue.
+        self._told_on: Any = None  # the socket on which Redis reports changes
+        self._waiting = False  # true while waiting for such a report, with no command in flight
+        self._under = ""  # the owner name of the last take
+        self._number = 0  # the number for the next message taken under that name
+        self._no_ack: set[str] = set()  # queues whose messages need no acknowledgement
+        self._asked = 0  # how many messages the last take asked for
+        self._ahead = 0  # how many of them to prefetch beyond the free slots
+        self._mean_bytes = 1.0  # the mean message size of the last take
+        self._settling: list[str] = []  # acknowledgements sent along with the take
+        self._asking = False  # true while a take is in flight
+        self._again = True  # true if the previous take may have run without us getting its reply
+        # Messages taken and not delivered yet, for lack of a free slot: message, queue.
         self._kept: deque[tuple[dict[str, Any], str]] = deque()
-        self._returning: set[str] = set()  # the first of each lot that is on its way back
+        self._returning: set[str] = set()  # the first tag of each batch that is being returned
         self._answered_at = 0.0
-        # As above, of what `basic_get` takes: a consumer's take may be under way meanwhile.
+        # The same pair for `basic_get`, which may run while a consumer's take is in flight.
         self._got_under = ""
         self._got_number = 0
         super().__init__(*args, **kwargs)
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
-        """Take one message, and record it as taken; None where there is none."""
+        """Take one message and record it as taken. Returns None if the queue is empty."""
         if no_ack or not self.ack_emulation:
             return super().basic_get(queue, no_ack, **kwargs)
         while answer := self._take_one(queue):
@@ -217,14 +221,14 @@ class Channel(base.Channel):
 
     def _take_one(self, queue: str) -> Any:
         keys = self._lists([queue])
-        # Of redis-py's own class: kombu's, for a prefix, changes the first key of a script.
+        # Use redis-py's own client. kombu's client for key prefixes changes a script's first key.
         client = redis.Redis(connection_pool=self.pool)
         while True:
             owner = ownership.owner()
             name = owner.name
             if self._got_under != name:
                 self._got_under, self._got_number = name, owner.first_number(name)
-            # The last 1: redis-py may ask twice, and the first answer may be lost.
+            # The last 1 says "an answer may be lost": redis-py may send the command twice.
             answer = ownership.TAKE.call(
                 client,
                 *(len(keys) + 2, OWNER_NAMES, TAKEN + name, *keys),
@@ -237,7 +241,7 @@ class Channel(base.Channel):
             owner.lost(name)
 
     def _lists(self, queues: Sequence[str]) -> list[str]:
-        """The keys of all lists of these queues, the highest priority first."""
+        """The keys of all lists of these queues, highest priority first."""
         return [
             self.global_keyprefix + self._q_for_pri(queue, pri)
             for pri in self.priority_steps
@@ -245,7 +249,7 @@ class Channel(base.Channel):
         ]
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
-        """Also look into the new queue at once, whoever adds it while the consumer listens."""
+        """Consume a queue. A queue added while the consumer waits is read at once."""
         unrecorded = no_ack or not self.ack_emulation
         (self._no_ack.add if unrecorded else self._no_ack.discard)(queue)
         consumer = super().basic_consume(queue, no_ack, *args, **kwargs)
@@ -259,9 +263,9 @@ class Channel(base.Channel):
         return super()._basic_cancel(consumer_tag)
 
     def wake(self) -> None:
-        """Have the consumer look again whether it may take more; from any thread."""
+        """Make the consumer check again whether it may take more. Safe from any thread."""
         transport = self.connection
-        if transport is not None:  # else this is closed by now, and another takes in its place
+        if transport is not None:  # a closed channel has been replaced by another
             transport.cycle.wake()
 
     def _wake(self) -> None:
@@ -272,7 +276,7 @@ class Channel(base.Channel):
     def _brpop_start(self, timeout: float | None = None) -> None:
         active = self.active_queues
         if self._no_ack.issuperset(active):
-            # Answers to remote control, mostly. What nobody acknowledges is not recorded.
+            # Mostly answers to remote control. Messages without acknowledgement are not recorded.
             super()._brpop_start(timeout)
             return
         queues = self._queue_cycle.consume(len(active))
@@ -281,7 +285,7 @@ class Channel(base.Channel):
         connection = self.client.connection
         self._in_poll, self._waiting = connection, False
         self._asking, self._brpop_sent_at = True, time.monotonic()
-        # Looked at once: a thread beside this one may find the lease lost at any moment.
+        # Read the name once: another thread may find the lease lost, and change it, at any time.
         name = owner.name
         if self._under != name:
             self._under, self._number = name, owner.first_number(name)
@@ -297,25 +301,26 @@ class Channel(base.Channel):
             *(delivery_tag.rpartition("#")[2] for delivery_tag in self._settling),
         )
         packed = [pack_command(_TELL), pack_command(command)] if is_new else [pack_command(command)]
-        # No health check: its answer would come in between.
+        # No health check: its answer would come before the take's.
         connection.send_packed_command(packed, check_health=False)
 
     def _settle_again(self) -> None:
-        """Acknowledge once more what went along with a take that had no answer."""
+        """Queue the acknowledgements again that were sent with a take whose reply was lost."""
         if self._settling:
             ownership.owner().settle_again(self._settling)
             self._settling = []
 
     def _how_many(self) -> int:
-        """As many as there is room for, and while tasks are short some more."""
+        """How many messages to ask for: the free slots, and a prefetch while tasks are short."""
         if not self.qos.prefetch_count:
-            # Without an event loop, `drain_events` delivers one: its caller may want no second.
+            # Without an event loop, `drain_events` delivers one message. Its caller may want
+            # only that one.
             return _AT_ONCE if self.connection.cycle.has_loop else 1
         if "can_consume" in vars(self.qos):
-            # Celery's ``--disable-prefetch`` has put its own there: nothing is to be held.
+            # Celery's ``--disable-prefetch`` replaces `can_consume`: prefetch nothing.
             return 1
         room: int = max(1, self.qos.can_consume_max_estimate())
-        # What came with the last answer is with the pool by now: how long did that take?
+        # The pool has begun the messages of the last answer by now. Measure how long that took.
         took = time.monotonic() - self._answered_at
         if took > _AHEAD_S:
             self._ahead = 0 if took > 2 * _AHEAD_S else self._ahead // 2
@@ -335,11 +340,11 @@ class Channel(base.Channel):
         except Empty:
             raise
         except Exception as error:
-            # What was to be read is unknown now. The take is repeated under the same numbers.
+            # The reply is lost. The take will be repeated under the same numbers.
             connection.disconnect()
             self._waiting = self._asking = False
             self._settle_again()
-            # Where Redis has forgotten the script, that is with its text, on another connection.
+            # If Redis has forgotten the script, the next connection sends the script's text.
             raise Empty() if isinstance(error, NoScriptError) else error  # noqa: B904
         finally:
             if not (self._waiting or self._asking):
@@ -357,12 +362,12 @@ class Channel(base.Channel):
         return True
 
     def _read_news(self, connection: Any) -> None:
-        """Some list has changed: ask for messages. Or the connection is lost, and this raises."""
+        """After a report that a list has changed, take again. Raises if the connection is lost."""
         self._waiting = False
         connection.read_response(push_request=True)
         if self._kept or self._returning or not self.active_queues or not self.qos.can_consume():
             raise Empty
-        # Asked at once, and waited for where the answer is as quick as usual.
+        # Send the take at once, and wait briefly for its answer, which usually comes quickly.
         self._brpop_start()
         if not connection.can_read(timeout=_SOON_S):
             raise Empty
@@ -374,35 +379,35 @@ class Channel(base.Channel):
         answer = connection.read_response()
         self._settling, self._asking, self._again = [], False, False
         if answer != -1 and len(answer) < self._asked:
-            # All lists are empty. Tasks that come one by one need nothing taken ahead.
+            # All lists are empty, so tasks arrive one by one: prefetch none beyond the free slots.
             self._asked = self._ahead = 0
             self._waiting = True
         return answer
 
     def _look_for_news(self, connection: Any) -> None:
-        """Do not wait for news that was read already, together with the answer.
+        """Take again if a report of a change arrived in the same read as the answer.
 
-        Looked for last: this takes as long as to hand on a task.
+        Called last, because the check takes as long as delivering a task.
         """
-        # A lost connection is noticed when it is read.
+        # A lost connection is noticed at the next read.
         with contextlib.suppress(*self.connection_errors):
             if self._waiting and connection.can_read(timeout=0):
                 self._wake()
 
     def hear(self) -> None:
-        """Take note of what Redis says while nothing was asked: a change to a list, or the end."""
+        """Read what arrived while no take was in flight: a report of a change, or a disconnect."""
         connection = self.client.connection
         try:
             if connection.can_read(timeout=0):
                 connection.read_response(push_request=True)
         except self.connection_errors:
-            # The next take connects again.
+            # The next take reconnects.
             connection.disconnect()
 
     def _keep(self, answer: list[list[Any]]) -> None:
         owner = ownership.owner()
         if self._under != owner.name:
-            return  # the lease was lost meanwhile, and these went back
+            return  # the lease was lost meanwhile, so other workers have returned these messages
         self._number = answer[-1][0] + 1
         was_lost = False
         for message, queue in self._messages(owner.name, answer):
@@ -410,14 +415,15 @@ class Channel(base.Channel):
             was_lost = was_lost or HISTORY in message["headers"]
         self._mean_bytes = sum(len(entry) for _, entry, *_ in answer) / len(answer)
         if was_lost and self.qos.prefetch_count:
-            # It may have cost a worker its life: few are to be there when it does so again.
+            # This message may have killed a worker. Keep few other messages beside it in case it
+            # does so again.
             room = self.qos.can_consume_max_estimate()
             self._give_back(lambda index, queue: index >= room)
 
     def _messages(
         self, owner_name: str, answer: list[list[Any]]
     ) -> Iterator[tuple[dict[str, Any], str]]:
-        """The messages of a take, each with its queue; what is none becomes a dead letter."""
+        """Each message of a take, with its queue. An invalid message becomes a dead letter."""
         for number, entry, *size in answer:
             delivery_tag = tag(owner_name, number)
             list_name, _, text = entry.partition(b"\n")
@@ -434,15 +440,15 @@ class Channel(base.Channel):
             yield message, queue
 
     def deliver(self) -> bool:
-        """Hand on what was taken, as far as there is room; whether there was anything for it."""
+        """Deliver kept messages while there are free slots. Returns whether it delivered any."""
         if self._kept and self._under != ownership.owner().name:
-            self._kept.clear()  # the lease was lost, and these went back
+            self._kept.clear()  # the lease was lost, so other workers have returned these
         elif self._kept and time.monotonic() - self._answered_at > KEEP_S:
-            # Others may have time for these. A process that was paused gives all back here,
-            # before it knows that its lease has ended.
+            # Another worker may be free to run these. A process that was paused returns all of
+            # them here, before it knows that its lease has ended.
             self._give_back(lambda *_: True)
         delivered = False
-        # Looked up each time: whoever gets a message may stop consuming.
+        # Check `_closing` before each delivery: the receiver of a message may stop consuming.
         while self._kept and self.qos.can_consume() and not self._closing:
             message, queue = self._kept.popleft()
             delivered = True
@@ -453,7 +459,7 @@ class Channel(base.Channel):
         return delivered
 
     def _give_back(self, which: Callable[[int, str], bool]) -> None:
-        """Return some of what was not delivered to the front of its queues, for other workers."""
+        """Return the kept messages for which `which` is true to the front of their queues."""
         if not self._kept:
             return
         given: list[str] = []
@@ -465,7 +471,7 @@ class Channel(base.Channel):
                 kept.append((message, queue))
         self._kept, self._ahead = kept, 0
         if given and self._under == ownership.owner().name:
-            # Nothing is taken meanwhile, which would come before these.
+            # Take nothing until these are back: a new take would overtake them.
             self._returning.add(given[0])
             ownership.owner().give_back(given, functools.partial(self._returned, given[0]))
 
@@ -481,9 +487,9 @@ class Channel(base.Channel):
 
     @contextlib.contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
-        """kombu's; a closed channel counts as a lost connection, so that kombu takes another.
+        """kombu's method; a closed channel raises `ConnectionError`, so that kombu replaces it.
 
-        kombu closes a producer's channel when declaring a queue over it had to connect again.
+        kombu closes a producer's channel if it had to reconnect while declaring a queue.
         """
         if not client and self.connection is None:
             raise redis.ConnectionError("the channel was closed")
@@ -491,9 +497,9 @@ class Channel(base.Channel):
             yield connected
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        """Put a message on its queue, unless no worker would take it for its size.
+        """Put a message on its queue. Raises if the message is larger than workers accept.
 
-        A publish that kombu repeats after a lost answer counts once.
+        If kombu repeats a publish after a lost reply, the message is queued once.
         """
         check_sendable(message)
         if kwargs.get("_publish_batch") or self.global_keyprefix or queue in self._expires:
@@ -505,7 +511,7 @@ class Channel(base.Channel):
             pushing.PUSH_ONE.call(client, *given)
 
     def _put_fanout(self, exchange: str, message: Any, routing_key: str, **kwargs: Any) -> None:
-        """Kombu's, and a note of whether anybody received an event."""
+        """Publish a broadcast message, and note how many listeners received an event."""
         if exchange != _EVENTS:
             super()._put_fanout(exchange, message, routing_key, **kwargs)
             return
@@ -514,13 +520,13 @@ class Channel(base.Channel):
             listeners.note(sum(client.publish(topic, dumps(message)) for topic in topics))
 
     def _receive_one(self, c: Any) -> Any:
-        """Receive one broadcast message; skip one that is none, whoever sent it."""
+        """Receive one broadcast message. Logs and skips a message that cannot be read."""
         try:
             return super()._receive_one(c)
         except Empty:
             return False
         except (RedisError, OSError, KombuError):
-            # The connection's own. kombu's list of these has KeyError, too.
+            # Errors of the connection. kombu's own list of these also contains KeyError.
             raise
         except Exception as error:
             logger.warning("skipped a broadcast message that cannot be read: %r", error)
@@ -534,12 +540,12 @@ class Channel(base.Channel):
             super()._restore(message, leftmost)
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        # The news of changes comes between the answers, which RESP3 allows.
+        # Redis sends reports of changes between answers, which needs RESP3.
         parameters = super()._connparams(asynchronous)
         return {**parameters, "protocol": 3, "parser_class": Parser}
 
     def close(self) -> None:
-        """Return what was taken and not begun."""
+        """Return the messages that are taken and not delivered, and close the channel."""
         self._wake()
         try:
             super().close()
@@ -559,8 +565,8 @@ class Transport(base.Transport):
     """kombu's Redis transport with our channels; `shared.app.Connection` chooses it."""
 
     Channel = Channel
-    # kombu repeats a publish after these, as often as it is told to. Without the list it gives up
-    # when the connection is there again and Redis still answers "not now".
+    # kombu retries a publish after these errors, as often as its retry policy says. Without this
+    # list it would give up if the connection is back and Redis still answers "not now".
     recoverable_connection_errors = (*AWAY, OSError)
     recoverable_channel_errors = ()
 
@@ -569,7 +575,7 @@ class Transport(base.Transport):
         self.cycle = Poller()
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """Kombu's, and the wake-up."""
+        """Register the sockets, and the pipe that wakes the consumer, with Celery's event loop."""
         super().register_with_event_loop(connection, loop)
         self.cycle.register_with_event_loop(loop)
 

@@ -1,7 +1,7 @@
 """The standard library's ``multiprocessing``, over the service's workers.
 
-``from shared import multiprocessing`` is the one line that changes. What differs is written
-down in the docstrings of each class.
+``from shared import multiprocessing`` is the only line of a program that changes. The docstring of
+each class names the differences.
 """
 
 from collections.abc import Callable, Iterable
@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 
-# Imported when first used, so that the import of this package stays light.
+# Imported at first use, so that importing this package is quick.
 _LATER = {
     "JoinableQueue": "queues",
     "Queue": "queues",
@@ -105,19 +105,25 @@ def Pool(  # noqa: N802 - the standard library's own name
 
 
 def cpu_count() -> int:
-    """How many processes the cluster's prefork workers hold."""
+    """How many calls the cluster's prefork workers can run at once.
+
+    Raises `BrokerUnavailable` if Redis does not answer.
+    """
     from shared.broker.presence import capacity
 
     return capacity(PoolKind.PREFORK)
 
 
-# There is one way in which these workers start, so a context is this package itself.
+# Workers are started only in one way, so every context is this package itself.
 
 _METHODS = ("fork", "spawn", "forkserver")
 
 
 def get_context(method: str | None = None) -> Any:
-    """This package: its processes run on the workers, whatever the start method."""
+    """This package, because processes run on the workers whatever the start method.
+
+    Raises ValueError for a name that is no start method.
+    """
     if method is not None and method not in _METHODS:
         raise ValueError(f"cannot find context for {method!r}")
     return import_module(__name__)
@@ -129,26 +135,29 @@ def get_all_start_methods() -> list[str]:
 
 
 def get_start_method(allow_none: bool = False) -> str:
-    """How a function reaches its process: by name, as with ``spawn``."""
+    """Always ``spawn``: a function travels by name, as with that method."""
     return "spawn"
 
 
 def set_start_method(method: str | None, force: bool = False) -> None:
-    """Accepted and without effect: the workers have been started."""
+    """Check the name. Has no other effect, because the workers run already.
+
+    Raises ValueError for a name that is no start method.
+    """
     get_context(method)
 
 
 def set_executable(executable: str | None) -> None:
-    """Accepted and without effect: the workers have been started."""
+    """Does nothing, because the workers run already."""
 
 
 def set_forkserver_preload(module_names: list[str]) -> None:
-    """Accepted and without effect: the workers have been started."""
+    """Does nothing, because the workers run already."""
 
 
 def allow_connection_pickling() -> None:
-    """Nothing to do: connections travel to tasks anyhow."""
+    """Does nothing, because connections can always be passed to tasks."""
 
 
 def freeze_support() -> None:
-    """Nothing to do: no process is started from a frozen program here."""
+    """Does nothing, because a frozen program starts no processes here."""

@@ -1,4 +1,4 @@
-"""What a pool's methods return: results and iterators that can be waited for, or awaited."""
+"""The results and iterators that a pool's methods return. Results can also be awaited."""
 
 import asyncio
 import collections
@@ -20,19 +20,24 @@ Callback = Callable[[Any], Any] | None
 
 
 class Sender(Protocol):
-    """The pool of a result, as far as the result needs to know."""
+    """The part of a pool that its results use."""
 
     def wake(self) -> None:
-        """Look again whether more may be sent."""
+        """Make the pool check again whether it may send more."""
 
 
 class AsyncResult:
-    """``multiprocessing.pool.AsyncResult``: what a call will have become."""
+    """``multiprocessing.pool.AsyncResult``: the outcome of one call, now or later.
+
+    Timeouts are in seconds; None waits for ever, and a negative timeout counts as 0.
+    Callbacks run in the process's one thread that reads all replies. A slow callback delays the
+    results of every pool, executor and process. An exception of a callback is logged.
+    """
 
     __class_getitem__: Any = classmethod(types.GenericAlias)
 
     def __init__(self, pool: Sender, callback: Callback, error_callback: Callback) -> None:
-        self._pool = pool  # which must not be forgotten while somebody waits
+        self._pool = pool  # keeps the pool alive while a caller waits
         self._done = False
         self._callback = callback
         self._error_callback = error_callback
@@ -41,46 +46,50 @@ class AsyncResult:
         self._lock = threading.Lock()
 
     def ready(self) -> bool:
-        """Whether it is done, well or not."""
+        """True once the call has an outcome: a value or an error."""
         return self._done
 
     def successful(self) -> bool:
-        """Whether it ended without an error; ValueError while it is not ready."""
+        """True if the call ended without an error. Raises ValueError while it is not ready."""
         if not self.ready():
             raise ValueError(f"{self!r} not ready")
         return self._outcome is not None and self._outcome.ok
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait until it is ready, or that many seconds."""
+        """Wait for the outcome, at most `timeout` seconds."""
         if self._done:
             return
-        # What an Event is made of, at a third of its cost.
+        # A bare lock costs a third of an Event.
         gate = threading.Lock()
         gate.acquire()
         with self._lock:
             if self._done:
                 return
             self._wakers.append(gate.release)
-        # Within the bounds of what a lock accepts.
+        # A lock accepts only -1 or 0 up to TIMEOUT_MAX.
         wait_s = -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
         if not gate.acquire(timeout=wait_s):
             with self._lock, contextlib.suppress(ValueError):
                 self._wakers.remove(gate.release)
 
     def get(self, timeout: float | None = None) -> Any:
-        """The value, or the error raised; ``multiprocessing.TimeoutError`` after that many seconds."""
+        """Wait for the outcome, and return the value or raise the call's exception.
+
+        Raises ``multiprocessing.TimeoutError`` after `timeout` seconds. Other errors: `NotPortable`
+        for a result that cannot travel, `WorkerLost`, `CodeDiffers`, `TaskWithdrawn`, `BrokerGone`.
+        """
         self.wait(timeout)
         if self._outcome is None or not self.ready():
             raise PoolTimeoutError
         return self._outcome.result()
 
     def __await__(self) -> Generator[Any, None, Any]:
-        """Await the value in a coroutine, without a thread that waits."""
+        """Await the value in a coroutine. No thread is blocked."""
         loop = asyncio.get_running_loop()
         done = asyncio.Event()
 
         def wake() -> None:
-            # Who gave up waiting may have closed its loop; others wait in theirs.
+            # A coroutine that gave up waiting may have closed its loop. Others still wait.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(done.set)
 
@@ -102,7 +111,7 @@ class AsyncResult:
             if not outcome.ok and self._error_callback:
                 self._error_callback(outcome.error())
         except BaseException:
-            # The standard library's thread would die of it, and every result with it.
+            # Log it: an exception would end the reading thread, and no further result would arrive.
             logger.exception("a callback failed")
         finally:
             with self._lock:
@@ -111,7 +120,7 @@ class AsyncResult:
             for wake in wakers:
                 wake()
 
-    # What the pool calls: see `shared.multiprocessing.jobs.Receiver`.
+    # Called by the pool: see `shared.multiprocessing.jobs.Receiver`.
 
     def starting(self, call_id: str, message: bytes) -> bool:
         return True
@@ -133,7 +142,7 @@ class AsyncResult:
 
 
 class MapResult(AsyncResult):
-    """``multiprocessing.pool.MapResult``: the list that a `map` will have become."""
+    """``multiprocessing.pool.MapResult``: the list of a `map`'s values, now or later."""
 
     def __init__(
         self,
@@ -149,7 +158,7 @@ class MapResult(AsyncResult):
         self._left = length
         self._first_error: Outcome | None = None
         if not length:
-            # As in the standard library, an empty map is ready at once and calls nothing back.
+            # As in the standard library, an empty map is ready at once and runs no callback.
             self._outcome = Outcome(True, [])
             self._done = True
 
@@ -172,7 +181,7 @@ class MapResult(AsyncResult):
 
 
 class IMapIterator:
-    """``multiprocessing.pool.IMapIterator``: values as they come, with ``next(timeout)``."""
+    """``multiprocessing.pool.IMapIterator``: an iterator over values, with ``next(timeout)``."""
 
     def __init__(self, pool: Sender, ahead: int, *, ordered: bool) -> None:
         self._pool = pool
@@ -193,7 +202,11 @@ class IMapIterator:
         return self
 
     def next(self, timeout: float | None = None) -> Any:
-        """The next value; ``multiprocessing.TimeoutError`` if it takes longer than that."""
+        """Wait for the next value, at most `timeout` seconds (None: for ever).
+
+        Raises ``multiprocessing.TimeoutError`` after that time, StopIteration at the end, or the
+        exception of the item's call.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while not self._items:
@@ -221,7 +234,7 @@ class IMapIterator:
         return True
 
     def receive(self, first: int, items: int, outcomes: Outcomes) -> None:
-        # An error of the whole chunk (its worker lost, Redis away) stands for each item.
+        # An error of the whole chunk (worker lost, Redis unavailable) counts for each of its items.
         each = [*outcomes, *[outcomes[-1]] * (items - len(outcomes))]
         with self._changed:
             if self._withdrawn:
@@ -242,11 +255,11 @@ class IMapIterator:
         self._unread_chunks.append(len(outcomes))
 
     def fail(self, error: BaseException, at: int | None = None) -> None:
-        """The iterable raised, or the pool ended: the error stands after what was taken."""
+        """End with an error: of the iterable, after `at` items, or of the pool."""
         with self._changed:
             if self._withdrawn:
                 return
-            if at is None:  # terminated: what is missing will never come
+            if at is None:  # the pool ended: no further value will arrive
                 self._withdrawn = True
                 self._early.clear()
                 self._append([Outcome(False, error)])

@@ -1,4 +1,4 @@
-"""What a pool sends: jobs, cut into chunks of consecutive items, each chunk one call."""
+"""A pool's jobs, cut into chunks of consecutive items. Each chunk is sent as one call."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,33 +28,33 @@ class Chunk:
 
 
 class Receiver(Protocol):
-    """Where a pool puts the outcomes of a job: a result, an iterator, a future.
+    """The receiver of a job's outcomes: a result, an iterator, or a future.
 
     `starting`, `took` and `room` are called in the thread that sends, `receive` in the thread
     that reads the replies, `fail` and `complete` in either.
     """
 
     def starting(self, call_id: str, message: bytes) -> bool:
-        """Note that a chunk is about to be sent; False keeps the chunk back."""
+        """Called before a chunk is sent. Return False to keep the chunk back."""
 
     def took(self, chunks: int) -> None:
-        """Note that so many chunks were taken from the job."""
+        """Called after `chunks` chunks were taken from the job."""
 
     def room(self) -> int:
-        """How many chunks may be taken now; `ALL` where there is no bound."""
+        """How many chunks may be taken now; `ALL` means no limit."""
 
     def receive(self, first: int, items: int, outcomes: Outcomes) -> None:
-        """Take a chunk's outcomes; `first` is the index of its first item."""
+        """Called with a chunk's outcomes; `first` is the index of its first item."""
 
     def fail(self, error: BaseException, at: int | None = None) -> None:
-        """End with an error: of the caller's iterable after `at` items, else of the pool."""
+        """Called with an error of the iterable after `at` items, or (`at` is None) of the pool."""
 
     def complete(self, count: int) -> None:
-        """Note that the iterable ended after so many items."""
+        """Called when the iterable has ended after `count` items."""
 
 
 class Job:
-    """What one method call asked for: its chunks still to send, and where outcomes go."""
+    """The work of one method call: the chunks still to send, and the receiver of outcomes."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Job:
         self._total = total
         self.result = result
         self.function = function
-        self.encoded = encoded  # else the caller's own code may run for each chunk
+        self.encoded = encoded  # if not, making a chunk may run the caller's own code
         self.exhausted = False
         self.taken = 0  # items
 
@@ -80,14 +80,14 @@ class Job:
 
     @property
     def lazy(self) -> bool:
-        """Of `imap`: goes on after an error, and its iterable is read as results are."""
+        """True for `imap`, which goes on after an error and reads its iterable as results are read."""
         return self._total is None
 
     def take(self, at_most: int) -> tuple[list[Chunk], Exception | None]:
-        """The next chunks, and the error if the caller's iterable raised one."""
+        """The next chunks, and the exception if the caller's iterable raised one."""
         chunks: list[Chunk] = []
         try:
-            # One by one: what came before an error is still sent.
+            # Take chunks one by one, so that the chunks before an error are still sent.
             for chunk in itertools.islice(self._chunks, at_most):
                 chunks.append(chunk)
         except Exception as error:
@@ -104,7 +104,7 @@ class Job:
 
 
 def cut(func: Callable[..., Any], mode: Mode, items: Iterable[Any], size: int) -> Iterator[Chunk]:
-    """The chunks of an iterable, of one size."""
+    """Cut an iterable into chunks of one size."""
     iterator = iter(items)
     first = 0
     while batch := list(itertools.islice(iterator, size)):
@@ -115,7 +115,7 @@ def cut(func: Callable[..., Any], mode: Mode, items: Iterable[Any], size: int) -
 def cut_sequence(
     func: Callable[..., Any], mode: Mode, items: Sequence[Any], sizes: Sizes
 ) -> Iterator[Chunk]:
-    """The chunks of a list or a range, each made when it is sent."""
+    """Cut a list or a range into chunks, each made only when it is sent."""
     first, most = 0, len(items)
     while first < len(items):
         batch = items[first : first + min(sizes.next(len(items) - first), most)]
@@ -133,6 +133,6 @@ def cut_sequence(
 def encode(
     func: Callable[..., Any], mode: Mode, items: Sequence[Any]
 ) -> tuple[str, bytes, str, str]:
-    """What a chunk of these items holds."""
+    """The contents of a chunk: function name, payload, and the text of its arguments."""
     name, payload = encoding.encode_call(func, mode, items)
     return name, payload, *encoding.arguments_repr(mode, items)

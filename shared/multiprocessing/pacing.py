@@ -6,7 +6,7 @@ import time
 
 from shared.calls.outcomes import Outcomes
 
-# Where there is no bound.
+# Stands for "no limit".
 ALL = sys.maxsize
 
 _WINDOW_S = 0.1
@@ -14,11 +14,11 @@ _MOST_AHEAD = 1000
 
 
 class Pace:
-    """How many chunks of a pool may be out beside those that run.
+    """How many chunks of a pool may wait in the queue, besides the running ones.
 
-    As many as were answered within the last tenth of a second: whoever is done finds the next
-    one waiting, many travel together, and what runs for long has next to nothing waiting
-    behind it, where it would be in the way of other callers.
+    The number is that of the answers within the last tenth of a second. So a free worker finds
+    the next chunk waiting, and many chunks travel together. Behind long calls almost nothing
+    waits, so they do not delay other callers.
     """
 
     def __init__(self) -> None:
@@ -26,12 +26,12 @@ class Pace:
         self._now = self._before = 0  # answers in this window, and in the one before
 
     def answered(self) -> None:
-        """Count one."""
+        """Count one answer."""
         self._turn()
         self._now += 1
 
     def ahead(self) -> int:
-        """How many."""
+        """How many chunks may wait now."""
         self._turn()
         return min(max(self._now, self._before), _MOST_AHEAD)
 
@@ -43,20 +43,19 @@ class Pace:
             self._since = now
 
 
-# A chunk's own cost is about a millisecond of a processor: it is to last ten times that, and
-# no longer than ten times that again.
+# Sending a chunk costs about 1 ms of processor time. So a chunk should run for 10 ms to 100 ms.
 _LEAST_S, _MOST_S = 0.01, 0.1
 _MOST_BYTES = 1_000_000
 _MOST_PROBED = 32
 
 
 class Sizes:
-    """How many items of a `map` go in each of its chunks.
+    """How many items of a `map` go in each chunk.
 
-    What `chunksize` says; without it, first a few to each place, to see how long they take.
-    Then as many as run for a tenth of a second, no more than a place's share, fewer near the
-    end, so that nobody waits for the last ones alone, but not so few that sending them costs
-    more than they do.
+    With `chunksize`, always so many. Without, the first chunks are small, to measure how long an
+    item takes. Later chunks run for up to a tenth of a second, and hold at most one slot's share
+    of the items. Chunks shrink near the end, so that the workers finish together, but not so far
+    that sending them costs more than running them.
     """
 
     def __init__(self, total: int, places: int, chunksize: int | None) -> None:
@@ -68,7 +67,7 @@ class Sizes:
         self._answered = False
 
     def next(self, left: int) -> int:
-        """How many items, of those that are left."""
+        """How many items go in the next chunk, if `left` items are left."""
         if self.given is not None:
             return self.given
         if not self._answered:
@@ -83,16 +82,16 @@ class Sizes:
         return max(1, int(min(max(share, least), most)))
 
     def note(self, outcomes: Outcomes) -> None:
-        """Learn from a chunk that came back."""
-        if outcomes.seconds:  # not those of a call that never ran
-            # The latest counts as much as all before it.
+        """Learn the items' duration and size from a chunk's outcomes."""
+        if outcomes.seconds:  # zero for a call that never ran
+            # The latest chunk counts as much as all before it.
             item_s = outcomes.seconds / len(outcomes)
             self._item_s = (self._item_s + item_s) / 2 if self._item_s else item_s
         self._item_bytes = max(self._item_bytes, outcomes.size_bytes / len(outcomes))
         self._answered = True
 
     def room(self) -> int:
-        """How many chunks may be sent."""
+        """How many chunks may be sent now."""
         if self.given is not None or self._answered:
             return ALL
         return self._places - self.sent

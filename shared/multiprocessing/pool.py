@@ -2,18 +2,21 @@
 
     caller's thread          feeder (one a pool)             reading thread (one a process)
     apply_async(f, …)
-    encode; nothing before
-    it: push to Redis
-    else ──────────────────► takes the next chunk while
-                             fewer than `processes` are out
-                             push to Redis
+    encode; if the pool is
+    idle: push to Redis
+    else ──────────────────► take the next chunk while
+                             fewer than `processes` are
+                             in flight; push to Redis
                                                              outcome arrives: resolve,
-                             next chunk ◄──────────────────── free its place
+                             next chunk ◄──────────────────── free its slot
 
-Differences from the standard library: functions travel by name, so a lambda is refused at the
-call with `NotPortable` (the standard library fails in `get`); after `terminate`, what has no
-result raises `TaskWithdrawn` instead of waiting for ever; `imap` takes from its iterable only
-as the results are consumed, so an endless one works.
+Differences from the standard library:
+
+- Functions travel by name. A lambda is refused at the call with `NotPortable`; the standard
+  library fails in `get`.
+- After `terminate`, results without an outcome raise `TaskWithdrawn`. In the standard library
+  they wait for ever.
+- `imap` reads its iterable only as its results are consumed, so the iterable may be endless.
 """
 
 import atexit
@@ -58,14 +61,14 @@ _open_pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
 
 
 def _terminate_at_exit() -> None:
-    """As in the standard library: a pool that nobody closed ends with its process."""
+    """End the pools that were not closed, as the standard library does at exit."""
     for pool in list(_open_pools):
         if pool._state != _TERMINATE and (pool._out or pool._jobs):
             pool._end_at_exit()
 
 
 def _watch_signals() -> None:
-    if context.current() is None:  # what a task has opened ends with its worker's task
+    if context.current() is None:  # a pool opened inside a task ends with the task's worker
         endings.watch_signals()
 
 
@@ -80,20 +83,32 @@ endings.on_signal.append(_terminate_by_signal)
 
 Function = Callable[..., Any]
 _RUN, _CLOSE, _TERMINATE = "RUN", "CLOSE", "TERMINATE"
-# Chunks pushed in one round trip, at most; a larger batch would delay the first of them.
+# At most this many chunks go in one round trip. A larger batch would delay its first chunk.
 _BATCH = 200
-# At exit the feeder may be in a command that Redis does not answer.
+# How long to wait at exit for the feeder, which may be in a command that Redis does not answer.
 _END_WITHIN_S = 2.0
 
 
 class Pool:
     """``multiprocessing.pool.Pool`` over the workers of one kind.
 
-    `processes` bounds how many chunks are out at once. By default the workers bound how many
-    run, as many as the cluster has places, and more are on their way the faster they run.
-    After `maxtasksperchild` chunks of this pool a worker's process is replaced by a new one;
-    only prefork workers have processes to replace.
-    Raises ValueError for a size below 1, `BrokerUnavailable` when Redis does not answer.
+    `processes`: how many chunks are in flight at most. None: as many chunks run as the cluster's
+    workers have slots, and further chunks wait in the queue.
+    `initializer`: called with `initargs` in a worker's process before its first call of this pool.
+    `maxtasksperchild`: after so many chunks of this pool, a worker replaces its process. Only
+    prefork workers have processes to replace.
+    `kind`: a `PoolKind` or its name; by default prefork, for a `ThreadPool` threads.
+
+    Timeouts are in seconds; None waits for ever, and a negative timeout counts as 0.
+
+    Callbacks run in the process's one thread that reads all replies. A slow callback delays the
+    results of every pool, executor and process of the program.
+
+    Raises ValueError for a size below 1, and `BrokerUnavailable` if Redis does not answer.
+    Sending a call raises `NotPortable` for a function or an argument that cannot travel,
+    `MessageTooLarge`, and ValueError once the pool is closed. Waiting for a result raises the
+    exception of the function, or `NotPortable` for its result, `WorkerLost`, `CodeDiffers`,
+    `TaskWithdrawn`, or `BrokerGone`.
     """
 
     _default_kind = PoolKind.PREFORK
@@ -138,14 +153,14 @@ class Pool:
         )
         self._state = _RUN
         self._broken: BaseException | None = None
-        self._arriving = 0  # outcomes that left `_out` and are not with their results yet
+        self._arriving = 0  # outcomes removed from `_out` and not yet given to their results
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._jobs: collections.deque[Job] = collections.deque()
         self._out: dict[str, tuple[Job, int, int]] = {}  # call id → job, first item, items
-        self._sending = 0  # threads that send what they asked for themselves
+        self._sending = 0  # threads that are sending a call of their own
         self._unsent: collections.deque[tuple[str, dict[str, bytes]]] = collections.deque()
-        # The thread holds the pool only while it works for it: one that is forgotten goes.
+        # The feeder references the pool only while it works, so a forgotten pool can be collected.
         self._feeder = threading.Thread(
             target=_feed, args=(weakref.ref(self), self._changed), name="pool-feeder", daemon=True
         )
@@ -166,19 +181,26 @@ class Pool:
     # The standard library's methods, in its order.
 
     def apply(self, func: Function, args: Iterable[Any] = (), kwds: Any = None) -> Any:
-        """The value of ``func(*args, **kwds)``; waits for it."""
+        """Run ``func(*args, **kwds)`` on a worker, wait, and return its value.
+
+        Raises the function's exception, and the errors of the class's docstring.
+        """
         return self.apply_async(func, args, kwds).get()
 
     def map(
         self, func: Function, iterable: Iterable[Any], chunksize: int | None = None
     ) -> list[Any]:
-        """The values of ``func(item)`` for each item, in order; waits for all."""
+        """Run ``func(item)`` for each item, wait for all, and return the values in order.
+
+        `chunksize` is the number of items in one call. With None, the pool chooses sizes by
+        how long the items take. Raises the exception of the first failed chunk to arrive.
+        """
         return self.map_async(func, iterable, chunksize).get()  # type: ignore[no-any-return]
 
     def starmap(
         self, func: Function, iterable: Iterable[Iterable[Any]], chunksize: int | None = None
     ) -> list[Any]:
-        """Like `map`, each item being a tuple of arguments."""
+        """Run ``func(*item)`` for each item, wait for all, and return the values in order."""
         return self.starmap_async(func, iterable, chunksize).get()  # type: ignore[no-any-return]
 
     def starmap_async(
@@ -189,17 +211,24 @@ class Pool:
         callback: Callback = None,
         error_callback: Callback = None,
     ) -> MapResult:
-        """The result-to-be of `starmap`."""
+        """Start a `starmap` and return its `MapResult`; `get` gives the list of values.
+
+        The callbacks run in the reading thread: see the class's docstring.
+        """
         return self._map_async(func, Mode.STARMAP, iterable, chunksize, callback, error_callback)
 
     def imap(self, func: Function, iterable: Iterable[Any], chunksize: int = 1) -> IMapIterator:
-        """The values in order, one by one, as they come; takes items as values are consumed."""
+        """An iterator over the values of ``func(item)``, in order.
+
+        The pool reads items only a little ahead of the consumer. Raises ValueError for a
+        `chunksize` below 1.
+        """
         return self._imap(func, iterable, chunksize, ordered=True)
 
     def imap_unordered(
         self, func: Function, iterable: Iterable[Any], chunksize: int = 1
     ) -> IMapIterator:
-        """The values in whatever order they come."""
+        """An iterator over the values of ``func(item)``, in the order in which they arrive."""
         return self._imap(func, iterable, chunksize, ordered=False)
 
     def apply_async(
@@ -210,7 +239,11 @@ class Pool:
         callback: Callback = None,
         error_callback: Callback = None,
     ) -> AsyncResult:
-        """The result-to-be of ``func(*args, **kwds)``."""
+        """Start ``func(*args, **kwds)`` on a worker and return its `AsyncResult`.
+
+        `callback` gets the value, or `error_callback` the exception. Both run in the reading
+        thread: see the class's docstring.
+        """
         self._check_running()
         item = [list(args), dict(kwds or {})]
         chunk = Chunk(0, 1, *jobs.encode(func, Mode.APPLY, [item]))
@@ -226,22 +259,29 @@ class Pool:
         callback: Callback = None,
         error_callback: Callback = None,
     ) -> MapResult:
-        """The result-to-be of `map`."""
+        """Start a `map` and return its `MapResult`; `get` gives the list of values.
+
+        The callbacks run in the reading thread: see the class's docstring.
+        """
         return self._map_async(func, Mode.MAP, iterable, chunksize, callback, error_callback)
 
     def close(self) -> None:
-        """Take no more calls; those accepted go on."""
+        """Accept no further calls. Accepted calls go on."""
         with self._changed:
             if self._state == _RUN:
                 self._state = _CLOSE
                 self._changed.notify_all()
 
     def terminate(self) -> None:
-        """Withdraw what is queued, stop what runs, take no more calls."""
+        """Accept no further calls, withdraw the queued ones, and end the running ones.
+
+        A call on a thread cannot be ended; its result is discarded. Results without an outcome
+        raise `TaskWithdrawn`.
+        """
         with self._changed:
             self._state = _TERMINATE
         if abandoned := self._abandon(self._reason_to_end):
-            # A thread cannot be ended from outside: there, only what has not begun is stopped.
+            # A thread cannot be killed. On threads, only calls that have not begun are stopped.
             app.control.revoke(abandoned, terminate=self._kind is not PoolKind.THREADS)
 
     def _end_at_exit(self) -> None:
@@ -249,7 +289,10 @@ class Pool:
         self._feeder.join(_END_WITHIN_S)
 
     def join(self) -> None:
-        """Wait until everything accepted is done; ValueError before `close` or `terminate`."""
+        """Wait until all accepted calls are done.
+
+        Raises ValueError before `close` or `terminate`.
+        """
         if self._state == _RUN:
             raise ValueError("Pool is still running")
         self._feeder.join()
@@ -278,21 +321,21 @@ class Pool:
     def __reduce__(self) -> Any:
         raise NotImplementedError("pool objects cannot be passed between processes or pickled")
 
-    # What the executors in `shared.futures` use beside these.
+    # Used by the executors in `shared.futures`.
 
     @property
     def size(self) -> int:
-        """How many chunks run at once."""
+        """How many chunks run at once, at most."""
         return self._processes
 
     @property
     def running(self) -> bool:
-        """Whether the pool takes calls."""
+        """True while the pool accepts calls."""
         return self._state == _RUN
 
     @property
     def broken(self) -> BaseException | None:
-        """What the initializer raised, if it did."""
+        """The exception of the initializer, or None if it has not failed."""
         return self._broken
 
     # How it works.
@@ -311,7 +354,7 @@ class Pool:
         error_callback: Callback,
     ) -> MapResult:
         self._check_running()
-        # Part of a range is a range, which travels as three numbers.
+        # Do not make a list of a range: a part of a range is a range, and travels as three numbers.
         items = iterable if isinstance(iterable, range) else list(iterable)
         if items and chunksize is not None and chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize}")
@@ -332,7 +375,7 @@ class Pool:
         name, _ = encoding.encode_call(
             func, Mode.MAP, []
         )  # refuse a lambda here, not in the feeder
-        # Enough to keep every worker busy while the consumer handles what came before.
+        # Stay far enough ahead to keep every worker busy while the consumer handles a value.
         ahead = 2 * self._processes
         result = IMapIterator(self, ahead, ordered=ordered)
         cut = jobs.cut(func, Mode.MAP, iterable, chunksize)
@@ -340,7 +383,10 @@ class Pool:
         return result
 
     def add(self, job: Job) -> None:
-        """Send a job's chunks as places are free; ValueError once the pool is closed."""
+        """Queue a job, whose chunks are sent as slots become free.
+
+        Raises ValueError once the pool is closed.
+        """
         mark, sent = new_id(), False
         with self._lock:
             self._check_running()
@@ -349,7 +395,7 @@ class Pool:
                 if self._may_push():
                     self._changed.notify_all()
                 return
-            # Nothing is before it: this thread sends it, which saves the way over the feeder.
+            # The pool is idle: send from this thread, which is quicker than waking the feeder.
             taken, _ = job.take(min(self._free(), _BATCH))
             if not job.exhausted:
                 self._jobs.append(job)
@@ -359,7 +405,7 @@ class Pool:
             publishing.push(self._kind.value, list(messages.values()), mark=mark, once=True)
             sent = True
         except BrokerUnavailable:
-            pass  # the feeder tries again, and has more patience
+            pass  # the feeder retries for longer
         finally:
             with self._lock:
                 self._sending -= 1
@@ -369,12 +415,12 @@ class Pool:
                     self._changed.notify_all()
 
     def wake(self) -> None:
-        """Have the feeder look again whether more may be sent."""
+        """Make the feeder check again whether it may send more."""
         with self._lock:
             self._changed.notify_all()
 
     def _step(self) -> str:
-        """What the feeder should do now: push, wait, or end."""
+        """The feeder's next step: push, wait, or end."""
         if self._unsent or self._may_push():
             return "push"
         if self._state == _TERMINATE:
@@ -484,7 +530,7 @@ class Pool:
             self._changed.wait(at_most_s)
 
     def withdraw(self, call_id: str, message: bytes) -> bool:
-        """Take back a call that no worker has taken yet; whether that was so."""
+        """Remove a call from its queue. Returns False if a worker has taken it already."""
         with foreseen():
             withdrawn = store().lrem(self._kind.value, 1, message)  # type: ignore[arg-type]
         if not withdrawn:
@@ -509,7 +555,7 @@ class Pool:
         )
 
     def _receive(self, call_id: str, reply: bytes | Exception, kept: Any = None) -> None:
-        """Called in the reading thread: free the place, then hand the outcomes over."""
+        """Free the call's slot, then hand over its outcomes. Called in the reading thread."""
         with self._lock:
             if call_id not in self._out:
                 return
@@ -522,12 +568,12 @@ class Pool:
         try:
             self._hand_over(job, first, items, reply)
             if isinstance(reply, BrokerGone):
-                # Nothing else that was accepted will be sent, or answered.
+                # No other accepted call will be sent or answered.
                 self._abandon(lambda job: reply)
         finally:
             with self._changed:
                 self._arriving -= 1
-                # `join` may wait, or a job whose result takes more now.
+                # Wake a waiting `join`, or the feeder if a job may send more now.
                 if self._state != _RUN or self._may_push():
                     self._changed.notify_all()
 
@@ -539,14 +585,14 @@ class Pool:
         except Exception as error:
             outcomes = Outcomes.of(Outcome(False, error))
         if outcomes[0].broken:
-            # Its initializer failed, and would fail again: nothing of this pool can run.
+            # The initializer failed, and would fail for every call of this pool.
             with self._changed:
                 self._broken = self._broken or outcomes[0].error()
             self.terminate()
         job.result.receive(first, items, outcomes)
 
     def _abandon(self, reason: Callable[[Job], BaseException]) -> list[str]:
-        """Fail all that has no outcome yet; the ids of the calls that are out."""
+        """Fail all calls without an outcome. Returns the ids of the calls in flight."""
         with self._changed:
             out = list(self._out)
             jobs = {id(job): job for job, _, _ in self._out.values()}
@@ -562,7 +608,7 @@ class Pool:
 
 
 def _feed(ref: "weakref.ref[Pool]", changed: threading.Condition) -> None:
-    """A pool's thread: push chunks while places are free, until it is closed and all is out."""
+    """The feeder thread: push chunks while slots are free, until the pool is closed and done."""
     while True:
         with changed:
             while True:
@@ -584,7 +630,7 @@ def _wake(changed: threading.Condition) -> None:
 
 
 class ThreadPool(Pool):
-    """``multiprocessing.pool.ThreadPool`` over the threads workers."""
+    """``multiprocessing.pool.ThreadPool`` on the threads workers."""
 
     _default_kind = PoolKind.THREADS
 
@@ -592,10 +638,14 @@ class ThreadPool(Pool):
 def _options(
     kind: PoolKind, initializer: Function | None, initargs: tuple[Any, ...]
 ) -> dict[str, Any]:
-    """What goes with every call of a pool; AssertionError where the pool could only dead-lock."""
+    """The options sent with every call of a pool.
+
+    Raises AssertionError inside a task on the same kind of worker, because the pool could
+    dead-lock.
+    """
     around = context.current()
     if around is not None and kind.value in around.kinds:
-        # Every place of that kind may be taken by tasks that wait as this one would.
+        # All slots of that kind may be occupied by tasks that wait in the same way.
         raise AssertionError(
             f"a task on {' → '.join(around.kinds)} cannot open a pool on {kind.value}: "
             "it would wait for the places that such tasks hold; choose another kind"
