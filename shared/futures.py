@@ -1,7 +1,7 @@
 """``concurrent.futures`` over the workers: executors with genuine `Future` objects.
 
-Differences from the standard library: what cannot travel is refused by `submit` at once. A
-future that was sent and that no worker has taken yet can still be cancelled.
+Differences from the standard library: `submit` refuses a function or an argument that cannot
+travel at once. A future can be cancelled until a worker has taken its call.
 """
 
 import asyncio
@@ -57,18 +57,23 @@ __all__ = [
 
 
 class ClusterFuture(Future[Any]):
-    """A `Future` whose call can be withdrawn from its queue; it can be awaited, too."""
+    """A `Future` whose call can be withdrawn from its queue. It can also be awaited.
+
+    Timeouts are in seconds; None waits for ever, and a negative timeout counts as 0.
+    Functions given to `add_done_callback` run in the process's one thread that reads all replies
+    (or at once, if the future is done). A slow one delays all results of the program.
+    """
 
     def __init__(self, pool: Pool) -> None:
         super().__init__()
         self._pool = pool
         self._sent: tuple[str, bytes] | None = None
         self._given_up = False  # cancelled before it was sent
-        self._waiters_told = False  # of its cancellation
+        self._waiters_told = False  # waiters know of the cancellation
         self._deciding = threading.Lock()
 
     def cancel(self) -> bool:
-        """Withdraw the call; False once a worker has it."""
+        """Withdraw the call from its queue. Returns False if a worker has taken it."""
         if self.done():
             return super().cancel()
         with self._deciding:
@@ -81,16 +86,16 @@ class ClusterFuture(Future[Any]):
             tell = cancelled and not self._waiters_told
             self._waiters_told = self._waiters_told or tell
         if tell:
-            # wait() and as_completed() hear of it only now.
+            # This call tells wait() and as_completed() of the cancellation.
             self.set_running_or_notify_cancel()
         return cancelled
 
     def running(self) -> bool:
-        """Whether it was sent and has no outcome yet."""
+        """True while the call is sent and has no outcome."""
         return self._sent is not None and not self.done()
 
     def starting(self, call_id: str, message: bytes) -> bool:
-        """Note what is about to be sent; False if it was cancelled before."""
+        """Called before the call is sent. Returns False if the future is cancelled."""
         with self._deciding:
             if not self._given_up:
                 self._sent = (call_id, message)
@@ -103,8 +108,15 @@ class ClusterFuture(Future[Any]):
 class ClusterExecutor(Executor):
     """``concurrent.futures.Executor`` on the workers of one kind.
 
-    `max_workers` bounds how many calls are out at once; by default what the cluster has.
-    Leaving a ``with`` block waits for what was submitted, as in the standard library.
+    `max_workers`: how many calls are in flight at most. None: as many run as the workers have
+    slots. `initializer` is called with `initargs` in a worker's process before its first call of
+    this executor. `kind`: a `PoolKind` or its name. `max_tasks_per_child`: after so many chunks of
+    this executor a prefork worker replaces its process.
+    Leaving a ``with`` block waits for the submitted calls, as in the standard library.
+
+    Raises ValueError for a size below 1, and `BrokerUnavailable` if Redis does not answer. A
+    future's `result` raises the exception of the function, or `NotPortable` for its result,
+    `WorkerLost`, `CodeDiffers`, `TaskWithdrawn` or `BrokerGone`.
     """
 
     _broken_error: type[Exception] = BrokenProcessPool
@@ -128,7 +140,11 @@ class ClusterExecutor(Executor):
         self._max_workers = self._pool.size
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ClusterFuture:
-        """The future of ``fn(*args, **kwargs)``; RuntimeError after `shutdown`."""
+        """Send ``fn(*args, **kwargs)`` to a worker and return its future.
+
+        Raises RuntimeError after `shutdown`, `NotPortable` if the function or an argument cannot
+        travel, `MessageTooLarge`, and `BrokenExecutor` if the initializer has failed.
+        """
         return self._submit(fn, Mode.APPLY, [[list(args), kwargs]], _first)
 
     def map(
@@ -139,10 +155,12 @@ class ClusterExecutor(Executor):
         chunksize: int = 1,
         buffersize: int | None = None,
     ) -> Iterator[Any]:
-        """The values of ``fn(*items)`` in order.
+        """An iterator over the values of ``fn(*items)``, in order.
 
-        `buffersize` bounds how many chunks are ahead of the consumer; without it all are sent
-        at once. TimeoutError when a value is not there `timeout` seconds after the call.
+        `chunksize`: items in one call. `buffersize`: how many chunks are sent ahead of the
+        consumer; without it all are sent at once. `timeout` counts in seconds from the call of
+        `map`, None waits for ever. Raises ValueError for a size below 1; the iterator raises
+        TimeoutError, or the exception of the function.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
@@ -160,7 +178,10 @@ class ClusterExecutor(Executor):
         return self._values(fn, parts, futures, deadline)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; wait for those submitted, or withdraw what has not begun."""
+        """Accept no further calls, and with `wait` wait for the submitted ones.
+
+        `cancel_futures` withdraws the calls that no worker has taken.
+        """
         self._pool.close()
         if cancel_futures:
             for future in self._pool.futures():
@@ -169,7 +190,7 @@ class ClusterExecutor(Executor):
             self._pool.join()
 
     def __exit__(self, *raised: Any) -> None:  # noqa: PYI036 - handed on as they are
-        """Wait for what was submitted, or end it: Ctrl-C would have reached local processes too."""
+        """Wait for the submitted calls. After Ctrl-C or a signal, end them instead."""
         if isinstance(raised[1], KeyboardInterrupt) or endings.by_signal():
             self._pool.terminate()
         super().__exit__(*raised)
@@ -187,7 +208,7 @@ class ClusterExecutor(Executor):
                 values = futures.popleft().result(left)
                 for part in itertools.islice(parts, 1):
                     futures.append(self._submit(fn, Mode.STARMAP, part, _all))
-                # Keep no value that was handed over.
+                # Drop each value when the consumer has it.
                 values.reverse()
                 while values:
                     yield values.pop()
@@ -255,10 +276,10 @@ class ThreadPoolExecutor(ClusterExecutor):
 
 
 class _ExecutorPool(Pool):
-    """A pool whose results are futures; at exit it is waited for, not terminated."""
+    """A pool whose results are futures. At exit the program waits for it."""
 
     def futures(self) -> list[ClusterFuture]:
-        """Those that have no outcome yet."""
+        """The futures without an outcome."""
         with self._changed:
             jobs = [*self._jobs, *(job for job, _, _ in self._out.values())]
         return [job.result.future for job in jobs if isinstance(job.result, _FutureResult)]
@@ -272,7 +293,7 @@ class _ExecutorPool(Pool):
 
 
 class _FutureResult:
-    """Where a pool puts what becomes of a future's call."""
+    """Passes the outcome of a pool's call to a future."""
 
     def __init__(
         self,
@@ -299,10 +320,10 @@ class _FutureResult:
             else:
                 self.future.set_exception(outcomes[-1].error())
         except InvalidStateError:
-            return  # cancelled while its outcome was on the way
+            return  # the future was cancelled before its outcome arrived
 
     def fail(self, error: BaseException, at: int | None = None) -> None:
-        with contextlib.suppress(InvalidStateError):  # cancelled before
+        with contextlib.suppress(InvalidStateError):  # the future is cancelled
             self.future.set_exception(error)
 
     def complete(self, count: int) -> None:

@@ -1,7 +1,10 @@
-"""Semaphores and locks: who may go on, one at a time or so many.
+"""Semaphores and locks.
 
-Whoever waits stands in a line (`shared.multiprocessing.turns`): first come, first served, woken
-at once, nothing polls.
+Waiting processes stand in a line (`shared.multiprocessing.turns`): first come, first served. Redis
+wakes the first waiter at once, so waiters do not poll.
+
+A lock is held under a lease, which the holder's process renews. `LOCK_LEASE_S` after a holder was
+killed, the lock is free. A holder that was paused for longer gets `LockLost` from `release`.
 """
 
 import os
@@ -25,12 +28,12 @@ SEM_VALUE_MAX = 2**31 - 1
 
 
 class Permits(Handle):
-    """A counter with a line: what semaphores and locks share."""
+    """A counter with a line of waiters: the common base of semaphores and locks."""
 
     _initial = 1
 
     def _acquire(self, block: bool, timeout: float | None, lease_s: float = 0) -> tuple[int, str]:
-        """The number of this acquisition (0: none in time), and its ticket."""
+        """The number of this acquisition (0: not acquired in time), and its ticket."""
         the_ticket = ticket()
         deadline = None if timeout is None else time.monotonic() + timeout
         waits = block and (timeout is None or timeout > 0)
@@ -46,7 +49,7 @@ class Permits(Handle):
                 waits = deadline is None or time.monotonic() < deadline
                 number = look("wait" if waits else "leave")
         except BaseException:
-            # Interrupted: what was handed to this waiter meanwhile goes to the next one.
+            # Interrupted: pass a permit that this waiter may have got to the next waiter.
             with suppress(DaySixError):
                 turns.ABANDON(self._name, the_ticket, self._initial)
             raise
@@ -67,19 +70,20 @@ class Permits(Handle):
         self.release()
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Take one; waits, `timeout` seconds at most (a negative one counts as 0)."""
+        """Take a permit. Waits at most `timeout` seconds (None: for ever; negative: 0)."""
         raise NotImplementedError
 
     def release(self) -> None:
-        """Give one back."""
+        """Return a permit."""
         raise NotImplementedError
 
 
 class Semaphore(Permits):
     """``multiprocessing.Semaphore``: a counter that never goes below zero.
 
-    Without a lease: a semaphore is also a signal, released by whoever has something to tell,
-    so what a killed process had acquired stays acquired.
+    A semaphore has no lease, because any process may release it, as a signal to others. So a
+    permit of a killed process stays taken.
+    Raises ValueError for an initial value below 0 or above `SEM_VALUE_MAX`.
     """
 
     _kind = "semaphore"
@@ -98,17 +102,23 @@ class Semaphore(Permits):
         return [self._initial]
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Count down by one; waits while it is zero. False when `timeout` seconds were over."""
+        """Count down by one. Waits while the counter is zero, at most `timeout` seconds.
+
+        Returns False after that time. None waits for ever, and a negative timeout counts as 0.
+        """
         number, _ = self._acquire(block, timeout)
         return number > 0
 
     def release(self) -> None:
-        """Count up by one; the first in line is woken."""
+        """Count up by one and wake the first waiter.
+
+        A `BoundedSemaphore` raises ValueError if it is released more often than acquired.
+        """
         if not turns.RELEASE(self._name, self._initial, self._highest, 1):
             raise ValueError("semaphore or lock released too many times")
 
     def get_value(self) -> int:
-        """How many may be acquired at this moment."""
+        """The present value of the counter."""
         return self._free()
 
     def __repr__(self) -> str:
@@ -116,7 +126,10 @@ class Semaphore(Permits):
 
 
 class BoundedSemaphore(Semaphore):
-    """``multiprocessing.BoundedSemaphore``: ValueError when released more than acquired."""
+    """``multiprocessing.BoundedSemaphore``: a semaphore with an upper limit.
+
+    `release` raises ValueError if it is called more often than `acquire`.
+    """
 
     _kind = "boundedsemaphore"
 
@@ -138,16 +151,16 @@ class _Held(Hold):
     count: int = 1
 
 
-# By the lock's name: every handle of one lock in this process sees the same.
+# The locks that this process holds, by name. All handles of one lock share an entry.
 _held: dict[str, _Held] = {}
 os.register_at_fork(after_in_child=_held.clear)  # the parent's locks are not the child's
 
 
 class Lock(Permits):
-    """``multiprocessing.Lock``: one at a time, on any machine.
+    """``multiprocessing.Lock``: held by one process at a time, on any machine.
 
-    As in the standard library, anybody may release it, ValueError when it is free. `LockLost`
-    at `release` when the hold ran out: see the module's docstring.
+    As in the standard library, any process may release the lock. The hold has a lease of
+    `LOCK_LEASE_S` seconds, which a thread of the holder's process renews.
     """
 
     _kind = "lock"
@@ -157,24 +170,35 @@ class Lock(Permits):
 
     @property
     def fencing_number(self) -> int | None:
-        """The number of this process's present hold, higher than all before; None without one."""
+        """The number of this process's present hold, or None if it does not hold the lock.
+
+        Each acquisition gets a higher number. A resource behind the lock can refuse a number lower
+        than one it has seen.
+        """
         held = _held.get(self._name)
         return None if held is None else held.number
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Wait for the lock, `timeout` seconds at most; whether it was got."""
+        """Acquire the lock. Waits at most `timeout` seconds; returns False after that time.
+
+        None waits for ever, and a negative timeout counts as 0. With ``block=False``, does not
+        wait. Raises `BrokerUnavailable` if Redis does not answer.
+        """
         number, the_ticket = self._acquire(block, timeout, current().lock_lease_s)
         if not number:
             return False
         held = _Held(self._name, the_ticket, number=number, owner=me())
         before, _held[self._name] = _held.get(self._name), held
         if before is not None:
-            keeper.drop(before)  # somebody else released that one
+            keeper.drop(before)  # another process released the earlier hold
         keeper.keep(held)
         return True
 
     def release(self) -> None:
-        """Hand it to the first in line."""
+        """Release the lock and wake the first waiter.
+
+        Raises ValueError if the lock is free, and `LockLost` if this process's lease has ended.
+        """
         held = _held.pop(self._name, None)
         if held is not None:
             keeper.drop(held)
@@ -193,7 +217,7 @@ class Lock(Permits):
         return 0 if held is None else held.count
 
     def _release_all(self) -> int:
-        """Release it however often it was acquired; what `_acquire_again` takes."""
+        """Release all acquisitions of the owner. Returns their number for `_acquire_again`."""
         self.release()
         return 1
 
@@ -215,22 +239,23 @@ class Lock(Permits):
 
 
 class RLock(Lock):
-    """``multiprocessing.RLock``: its owner, a thread (or greenlet), may acquire it again.
-
-    AssertionError when anybody else releases it.
-    """
+    """``multiprocessing.RLock``: a lock that its owner, a thread or greenlet, may acquire again."""
 
     _kind = "rlock"
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Wait for the lock, or count the owner's acquisitions."""
+        """Acquire the lock as `Lock.acquire` does. The owner gets it again without waiting."""
         if self._is_mine():
             _held[self._name].count += 1
             return True
         return super().acquire(block, timeout)
 
     def release(self) -> None:
-        """Give it back as often as it was acquired; the last time hands it on."""
+        """Undo one acquisition. The last one releases the lock and wakes the first waiter.
+
+        Raises AssertionError if this thread is not the owner, and `LockLost` if the lease has
+        ended.
+        """
         if not self._is_mine():
             raise AssertionError("attempt to release recursive lock not owned by thread")
         held = _held[self._name]
@@ -260,7 +285,7 @@ class RLock(Lock):
 
 
 def or_unknown(read: Callable[[], Any]) -> Any:
-    """What it reads, for a repr that must not fail."""
+    """The result of `read`, or "unknown" if Redis does not answer, for a repr."""
     try:
         return read()
     except DaySixError:

@@ -435,18 +435,18 @@ class Pool:
     def _free(self) -> int:
         """How many chunks may be sent now.
 
-        Of those beside the ones that run half must be answered first: many go together.
+        Wait until half of the prefetched chunks are answered, then send a whole batch.
         """
         ahead = self._pace.ahead() if self._pace else 0
         free = self._processes + ahead - len(self._out)
         return free if free > ahead // 2 else 0
 
     def _room(self, job: Job) -> int:
-        # A closed pool finishes what it accepted, read or not: `join` waits for it.
+        # A closed pool runs all accepted calls, even if no consumer reads: `join` waits for them.
         return ALL if self._state == _CLOSE and job.lazy else job.result.room()
 
     def _send_some(self) -> None:
-        """Push as many chunks as there are free places."""
+        """Push as many chunks as there are free slots."""
         if self._unsent:
             self._push(*self._unsent.popleft())
             return
@@ -457,8 +457,8 @@ class Pool:
         ended: list[tuple[Job, Exception | None]] = []
         for job in waiting:
             if not places or (batch and job.lazy):
-                break  # a caller's iterable may be slow: send first what is there
-            # The lock is not held: it is the caller's code that runs here.
+                break  # the caller's iterable may be slow: send the ready chunks first
+            # Do not hold the lock: this runs the caller's code.
             taken, error = job.take(min(places, self._room(job)))
             batch += [(job, chunk) for chunk in taken]
             places -= len(taken)
@@ -480,13 +480,13 @@ class Pool:
         try:
             self._push_patiently(mark, messages)
         except Exception as error:
-            # Whatever went wrong, whoever waits for these chunks is told.
+            # Tell the callers that wait for these chunks, whatever the error is.
             for call_id in messages:
                 self._inbox.forget(call_id)
                 self._receive(call_id, error)
 
     def _register(self, batch: list[tuple[Job, Chunk]]) -> dict[str, bytes]:
-        """Take places for chunks: their messages, by call id."""
+        """Occupy slots for chunks. Returns their messages, by call id."""
         messages: dict[str, bytes] = {}
         with self._lock:
             for job, chunk in batch:
@@ -497,13 +497,13 @@ class Pool:
                 try:
                     message = self._render(call_id, job, chunk)
                 except Exception as error:
-                    # With the pool's initializer, it is too large. The feeder must go on.
+                    # Together with the initializer the chunk is too large. The feeder must go on.
                     self._hand_over(job, chunk.first, chunk.items, error)
                     continue
                 if not job.result.starting(call_id, message):
                     continue
                 self._out[call_id] = (job, chunk.first, chunk.items)
-                # The parcels of its arguments live as long as somebody waits for it.
+                # Keep the parcels of the arguments until the call is answered.
                 kept = getattr(chunk.payload, "kept", None)
                 receive = functools.partial(self._receive, call_id, kept=kept)
                 self._inbox.expect(call_id, receive, name=chunk.function)
@@ -511,11 +511,11 @@ class Pool:
         return messages
 
     def _push_patiently(self, mark: str, messages: dict[str, bytes]) -> None:
-        """Put the messages on the queue; while Redis is away, try again."""
+        """Put the messages on the queue; retry while Redis is unavailable."""
         absence = Absence(
             "a pool's call", patience_s=current().redis_gone_s, sleep=self._wait_for_change
         )
-        # As long as somebody waits for them.
+        # Stop if no caller waits for any of them.
         while any(call_id in self._out for call_id in messages):
             try:
                 publishing.push(self._kind.value, list(messages.values()), mark=mark)

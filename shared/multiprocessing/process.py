@@ -1,8 +1,11 @@
 """``multiprocessing.process``: a function that runs on a worker, with a pid and an exit code.
 
-Differences from the standard library: a process takes a place of its pool and waits in the
-queue until one is free; `pid` waits for that moment. Every process ends when its parent is
-gone, daemonic or not. On threads there is nothing to terminate, and that is said.
+Differences from the standard library:
+
+- A process occupies a slot of a worker, and waits in the queue until one is free. `pid` waits
+  for that moment.
+- Every process, daemonic or not, ends when its parent is gone.
+- On threads, `terminate` and `kill` raise NotImplementedError.
 """
 
 import atexit
@@ -40,7 +43,13 @@ _ROOM_WITHIN_S, _ROOM_EVERY_S = presence.LEASE_S / 2, 0.2
 
 
 class Process:
-    """``multiprocessing.Process`` on a worker of the given kind."""
+    """``multiprocessing.Process`` on a worker of the given kind.
+
+    `kind`: a `PoolKind` or its name, by default prefork. `args` and `kwargs` must be able to
+    travel. `daemon`: None takes the value of the current process.
+    A process never runs twice. If its worker is killed, it is dead, with the exit code that the
+    signal gives.
+    """
 
     def __init__(
         self,
@@ -67,12 +76,17 @@ class Process:
         self._closed = False
 
     def run(self) -> None:
-        """Call the target; a subclass overrides it."""
+        """Call the target. A subclass may override this method. Runs on the worker."""
         if self._target:
             self._target(*self._args, **self._kwargs)
 
     def start(self) -> None:
-        """Send it to a worker; AssertionError when it was started before."""
+        """Send the process to a worker. Does not wait until it runs.
+
+        Raises AssertionError if it was started before or a daemonic process starts it,
+        `NotPortable` if its function or an argument cannot travel, `BrokerUnavailable`, and
+        `DaySixError` if a task starts it and no slot is free.
+        """
         self._check_closed()
         if self._remote is not None:
             raise AssertionError("cannot start a process twice")
@@ -86,27 +100,37 @@ class Process:
             self._remote = _Remote(self, self._target, (self._args, self._kwargs))
         else:
             self._remote = _Remote(self, workloads.noop, ((None,), {}))
-        # As the standard library does, for what only this object still refers to.
+        # Drop the references, as the standard library does, so that the objects can be collected.
         self._target, self._args, self._kwargs = None, (), {}
         _children.add(self)
         _end_at_exit()
 
     def terminate(self) -> None:
-        """End it with SIGTERM; NotImplementedError on threads."""
+        """End the process with SIGTERM. Returns at once.
+
+        A queued process is withdrawn. Raises NotImplementedError if it runs on threads.
+        """
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it with SIGKILL; NotImplementedError on threads."""
+        """End the process with SIGKILL. Returns at once.
+
+        A queued process is withdrawn. Raises NotImplementedError if it runs on threads.
+        """
         self._end(signal.SIGKILL)
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until it ends, or that many seconds."""
+        """Wait until the process ends, at most `timeout` seconds.
+
+        None waits for ever, and a negative timeout counts as 0. Raises AssertionError before
+        `start`.
+        """
         self._check_closed()
         self._started("join").ended.wait(timeout)
         self._reap()
 
     def is_alive(self) -> bool:
-        """Whether it was started and has not ended."""
+        """True after `start` and until the process ends, also while it waits in the queue."""
         self._check_closed()
         if self._remote is None:
             return False
@@ -115,7 +139,7 @@ class Process:
         return alive
 
     def close(self) -> None:
-        """Let go of it; ValueError while it runs."""
+        """Release the object's resources. Raises ValueError while the process runs."""
         if self._remote is not None and not self._remote.ended.is_set():
             raise ValueError(
                 "Cannot close a process while it is still running. "
@@ -128,7 +152,7 @@ class Process:
 
     @property
     def name(self) -> str:
-        """What it is called; also in its own output with ``OUTPUT=prefixed``."""
+        """The process's name. With ``OUTPUT=prefixed`` it precedes each line of its output."""
         return self._name
 
     @name.setter
@@ -139,7 +163,7 @@ class Process:
 
     @property
     def daemon(self) -> bool:
-        """Whether it is ended, not joined, when its parent exits."""
+        """True if the process is ended, not joined, when its parent exits."""
         return self._daemon
 
     @daemon.setter
@@ -150,7 +174,10 @@ class Process:
 
     @property
     def pid(self) -> int | None:
-        """Its process id on its host, None before `start`; waits until a worker has taken it."""
+        """The process id on the worker's host; None before `start`.
+
+        Waits until a worker has taken the process.
+        """
         self._check_closed()
         return None if self._remote is None else self._remote.whereabouts().get("pid")
 
@@ -158,13 +185,16 @@ class Process:
 
     @property
     def host(self) -> str | None:
-        """The host (container) on which it runs; waits as `pid` does."""
+        """The name of the worker's host or container. Waits as `pid` does."""
         self._check_closed()
         return None if self._remote is None else self._remote.whereabouts().get("host")
 
     @property
     def exitcode(self) -> int | None:
-        """0, what it gave to `sys.exit`, 1 for an error, minus N for signal N; None while it runs."""
+        """The exit code, or None while the process runs.
+
+        0 is success, 1 an exception, -N an end by signal N; else the argument of `sys.exit`.
+        """
         self._check_closed()
         if self._remote is None:
             return None
@@ -173,7 +203,10 @@ class Process:
 
     @property
     def sentinel(self) -> int:
-        """A file descriptor that is readable once it has ended, for `connection.wait`."""
+        """A file descriptor that becomes readable when the process ends, for `connection.wait`.
+
+        Raises ValueError before `start`.
+        """
         self._check_closed()
         if self._remote is None:
             raise ValueError("process not started")
@@ -181,7 +214,7 @@ class Process:
 
     @property
     def authkey(self) -> bytes:
-        """Not used: Redis' own password guards everything."""
+        """Always empty: the password of Redis protects all connections."""
         return b""
 
     def __repr__(self) -> str:
@@ -197,7 +230,7 @@ class Process:
         return f"<{type(self).__name__} name={self._name!r} parent={os.getpid()} {status}{daemon}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        # A subclass's own attributes travel to its run(); what binds it to this process stays.
+        # A subclass's own attributes travel to its run(). Links to this process do not.
         bound: dict[str, Any] = {"_remote": None, "_target": None, "_args": (), "_kwargs": {}}
         return {**self.__dict__, **bound, "_kind": self._kind.value}
 
@@ -220,13 +253,13 @@ class Process:
 
 
 class _Remote:
-    """The running side of a process: its call, where it is, how it ended."""
+    """The remote side of a process: its call, its host and pid, its exit code."""
 
     def __init__(self, process: Process, function: Callable[..., Any], item: Any) -> None:
-        # The name alone: the threads that wait for the answer must not keep the process alive.
+        # Keep the name only. The threads that wait for the answer must not keep the object alive.
         self._name = process.name
         self.ended = threading.Event()
-        self._over = threading.Event()  # ended, or nobody is left who asks
+        self._over = threading.Event()  # set when the process, or this program, has ended
         self.exitcode: int | None = None
         self._started = threading.Event()
         self._where: dict[str, Any] = {}
@@ -271,12 +304,12 @@ class _Remote:
         Background(self._watch, "process-watch", end=self._over.set).start()
 
     def whereabouts(self) -> dict[str, Any]:
-        """Pid and host; waits until they are known or it has ended."""
+        """Pid and host. Waits until they are known or the process has ended."""
         self._started.wait()
         return self._where
 
     def end(self, signum: signal.Signals) -> None:
-        """Withdraw it if it waits, end it if it runs."""
+        """Withdraw the process if it waits in the queue, or end it if it runs."""
         if self.ended.is_set():
             return
         if self._kind is PoolKind.THREADS and self._started.is_set():
@@ -284,13 +317,13 @@ class _Remote:
                 "a thread cannot be terminated from outside: let the function look at an Event, "
                 "or run it on prefork"
             )
-        # The worker that has it ends it; one that takes it later skips it.
+        # The worker that runs the process ends it. A worker that takes it later skips it.
         app.control.revoke(self._call_id, terminate=True, signal=signum.name)
         if not self._started.is_set() or self._kind is PoolKind.GEVENT:
             self._finish(-signum)
 
     def sentinel(self) -> int:
-        """The readable end of a pipe whose other end closes when it ends."""
+        """The readable end of a pipe whose other end is closed when the process ends."""
         with self._lock:
             if self._pipe is None:
                 self._pipe = os.pipe()
@@ -324,7 +357,7 @@ class _Remote:
         if outcome.ok:
             self._finish(outcome.value if type(outcome.value) is int else 1)
             return
-        # Not ended by its function: by a signal, by os._exit, or refused by the worker.
+        # A signal or os._exit ended the process, or the worker refused it.
         said = str(outcome.value)
         named = re.search(r"\b(SIG[A-Z]+)\b", said)
         left = re.search(r"\bexited prematurely: exitcode (\d+)\b", said)
@@ -348,19 +381,19 @@ class _Remote:
                     os.close(self._pipe[1])
 
     def _watch(self) -> None:
-        """Notice a worker that died with its process: nobody is left to answer."""
+        """Finish the process if its worker has died, because then no answer will arrive."""
         while not self._over.wait(_WATCH_S):
             if "worker" not in self._where:
                 continue
             try:
                 alive = {worker.process for worker in presence.workers()}
             except DaySixError:
-                continue  # Redis is away: nobody can tell
+                continue  # Redis is unavailable, so the worker may be alive
             if self._where["worker"] not in alive:
                 self._finish(-signal.SIGKILL)
 
     def _check_room(self) -> None:
-        # What workers say of themselves is as old as this, and what ran may have ended since.
+        # The workers' figures may be this old. A task that ran may have ended since.
         deadline = time.monotonic() + _ROOM_WITHIN_S
         while not self._has_room():
             if time.monotonic() > deadline:
@@ -380,12 +413,12 @@ _failure: Exception | None = None
 
 
 def failure() -> Exception | None:
-    """Why nobody knows any more what became of processes, if that is so."""
+    """The error that cut this program off from its processes, or None."""
     return _failure
 
 
 def _say_once(error: Exception) -> None:
-    """One line for all the processes that the same failure cut off."""
+    """Print an error once, even if it cuts off many processes."""
     global _failure  # noqa: PLW0603 - one inbox a process, one failure
     if error is not _failure:
         _failure = error
@@ -393,7 +426,7 @@ def _say_once(error: Exception) -> None:
 
 
 class _Here:
-    """The process that a task runs in, or the one that started it, as the task sees them."""
+    """A task's own process or its parent, as `current_process` and `parent_process` show them."""
 
     def __init__(self, name: str, pid: int, *, daemon: bool, reply_to: str = "") -> None:
         self.name = name
@@ -402,7 +435,7 @@ class _Here:
         self._reply_to = reply_to
 
     def is_alive(self) -> bool:
-        """Whether it still renews its lease."""
+        """True while the process renews its lease."""
         return not self._reply_to or bool(store().exists(self._reply_to))
 
     def __repr__(self) -> str:
@@ -410,7 +443,7 @@ class _Here:
 
 
 def current_process() -> Any:
-    """The process that is running: in a task the remote one, else the standard library's."""
+    """The current process: in a task the remote one, else the standard library's."""
     around = context.current()
     if around is None:
         return multiprocessing.current_process()
@@ -420,7 +453,7 @@ def current_process() -> Any:
 
 
 def parent_process() -> Any:
-    """The process that started the running one; None in the main process."""
+    """The process that started the current one; None in the main process."""
     around = context.current()
     if around is None:
         return multiprocessing.parent_process()
@@ -429,12 +462,12 @@ def parent_process() -> Any:
 
 
 def active_children() -> list[Process]:
-    """The processes that this one started and that have not ended."""
+    """The processes that this process has started and that have not ended."""
     return [process for process in list(_children) if process.is_alive()]
 
 
 def _next_identity() -> tuple[int, ...]:
-    """A number for each process; its own children are numbered below it."""
+    """The number of a new process, below the number of its parent: 1, then 1:1, 1:2 …"""
     around = context.current()
     if around is None:
         return (next(_counter),)
@@ -460,9 +493,9 @@ def _end_at_exit() -> None:
 
 
 def _leave_no_children() -> None:
-    """As the standard library at exit: daemons are ended, the others joined.
+    """At exit, end daemonic processes and join the others, as the standard library does.
 
-    After Ctrl-C all are ended: the terminal would have sent them the signal too.
+    After Ctrl-C end all: a terminal would send the signal to local processes too.
     """
     if endings.by_signal() or isinstance(getattr(sys, "last_value", None), KeyboardInterrupt):
         end_children()
@@ -472,13 +505,13 @@ def _leave_no_children() -> None:
 
 
 def end_children(*, daemons_only: bool = False) -> None:
-    """End the processes that this one started, and wait for that; a thread is let go."""
+    """End this process's children and wait for them. A child on threads cannot be ended."""
     ending = [process for process in active_children() if process.daemon or not daemons_only]
     for process in ending:
         try:
             process.terminate()
         except NotImplementedError:
-            _children.discard(process)  # nothing can end it but itself
+            _children.discard(process)  # a thread cannot be killed
     for process in ending:
         process.join(_END_WITHIN_S)
         _children.discard(process)

@@ -1,15 +1,15 @@
 """``multiprocessing.queues``: one queue for processes on any machine.
 
-    put, room left          append the item
-    put, queue full         hand the item in as *pending*, wait for a bell
-    get                     take the first item; the oldest pending one moves up, its bell rings
-    get, queue empty        BLMOVE: Redis itself wakes the getter that has waited longest
+    put, queue not full     append the item
+    put, queue full         store the item as *pending*, wait for a bell (a list of its own)
+    get                     take the first item; the oldest pending item moves up, its bell rings
+    get, queue empty        BLMOVE: Redis wakes the getter that has waited longest
 
-A pending item moves up by itself, whoever takes the place: a putter that is killed meanwhile
-blocks nobody, and the order is that of the calls.
+A pending item moves up without its putter. So a killed putter blocks no other, and items keep the
+order of the calls.
 
-A getter's item passes through its *hand*, a list of its own, because the answer to a blocking
-command may be lost with its connection:
+Each getter has a *hand*, a list of its own, through which its item passes. The hand is needed
+because the answer to a blocking command may be lost with its connection:
 
     getter                             Redis
     take(ticket) ────────────────────► queue empty; hand = [ticket]
@@ -17,9 +17,9 @@ command may be lost with its connection:
                           ✗ ◄───────── the connection breaks
     take(ticket) again ──────────────► the hand has it: the item, once
 
-Differences from the standard library: `put` encodes and stores the item before it returns, so
-an item that cannot travel is refused at the call, there is no feeder thread, and `join_thread`
-has nothing to wait for.
+Differences from the standard library: `put` encodes and stores the item before it returns. So an
+item that cannot travel is refused at the call, there is no feeder thread, and `join_thread` has
+nothing to wait for.
 """
 
 import time
@@ -35,9 +35,10 @@ from shared.multiprocessing import items
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 
-# How long one BLMOVE waits: long, because whoever asks again stands at the end of Redis' line.
+# How long one BLMOVE waits. A getter that repeats the command goes to the end of Redis' line, so
+# the time is long.
 _BLOCK_S = 20.0
-# How long an item stays in the hand of a getter that does not come back for it.
+# How long an item stays in the hand of a getter that does not return for it.
 _HAND_MS = 60_000
 
 _MOVE_UP = """
@@ -54,7 +55,8 @@ _MOVE_UP = """
   end
 """
 
-# arg: item, size (0: no limit), ticket ('' = do not wait). 1: it is in; 0: full, or pending.
+# arg: item, size (0: no limit), ticket ('' = do not wait).
+# Returns 1 if the item is in the queue, 0 if the queue is full or the item is pending.
 _PUT = Script(
     _MOVE_UP
     + """
@@ -76,7 +78,8 @@ _PUT = Script(
 """
 )
 
-# arg: ticket, size, '1' to take the item back. 1: it is in by now; 0: it waits, or waited.
+# arg: ticket, size, '1' to withdraw the pending item.
+# Returns 1 if the item is in the queue now, 0 if it is pending, or was until now.
 _LOOK = Script(
     _MOVE_UP
     + """
@@ -94,8 +97,8 @@ _LOOK = Script(
 """
 )
 
-# arg: size, ticket ('' = do not wait), the hand. The item, or false. An item that came into the
-# hand of this ticket was moved there by BLMOVE.
+# arg: size, ticket ('' = do not wait), the hand. Returns the item, or false. An item behind this
+# ticket in the hand was moved there by BLMOVE.
 _TAKE = Script(
     _MOVE_UP
     + """
@@ -122,7 +125,7 @@ _TAKE = Script(
 """.replace("__HAND_MS__", str(_HAND_MS))
 )
 
-# arg: the hand, the ticket. What lies in it goes back to the front of the queue: its getter was interrupted.
+# arg: the hand, the ticket. Returns an interrupted getter's item to the front of the queue.
 _PUT_BACK = Script(
     """
   local item = redis.call('lindex', arg[1], 1)
@@ -137,7 +140,7 @@ _PUT_BACK = Script(
 
 _SIZE = Script("return redis.call('llen', name .. ':items')", reads=True)
 
-# 1: done; 0: there was nothing to be done.
+# Returns 1 if an item was marked as done, 0 if no item was unfinished.
 _TASK_DONE = Script(
     """
   local left = tonumber(redis.call('hget', name, 'unfinished') or 0)
@@ -152,7 +155,7 @@ _TASK_DONE = Script(
 """
 )
 
-# arg: ticket. 1: nothing is unfinished; 0: the bell will ring.
+# arg: ticket. Returns 1 if no item is unfinished, 0 if the caller has to wait for its bell.
 _JOIN = Script(
     """
   if tonumber(redis.call('hget', name, 'unfinished') or 0) <= 0 then return 1 end
@@ -166,7 +169,7 @@ _JOIN = Script(
 
 
 class _Items(Handle):
-    """What all queues do with their items."""
+    """Putting and getting items, common to all queues."""
 
     _size = 0
 
@@ -186,7 +189,7 @@ class _Items(Handle):
                 if late:
                     return False
         except BaseException:
-            # Interrupted: the item is not put, unless it was in by then.
+            # Interrupted: withdraw the item, unless it has moved into the queue.
             with suppress(DaySixError):
                 _LOOK(self._name, the_ticket, self._size, "1")
             raise
@@ -205,7 +208,7 @@ class _Items(Handle):
                     look_again_s=_BLOCK_S,
                 )
                 if moved is not None and not self._size and moved[:1] == b"\0":
-                    return bytes(moved)  # nobody waits for its place, and no handle is in it
+                    return bytes(moved)  # no putter waits for room, and the item holds no handle
                 item = _TAKE(self._name, self._size, the_ticket, hand)
                 if item is not None:
                     return item
@@ -221,10 +224,11 @@ class _Items(Handle):
 
 
 class Queue(_Items):
-    """``multiprocessing.Queue``: `maxsize` items, 0 or less for no limit; first in, first out.
+    """``multiprocessing.Queue``: first in, first out, with at most `maxsize` items (0: no limit).
 
-    Any process with the queue may put and get. A blocked `get` is woken by Redis in the order
-    of waiting. `put` raises `NotPortable` for what cannot travel.
+    Any process with the queue may put and get. Redis wakes waiting getters in the order in which
+    they came. Timeouts are in seconds; None waits for ever, and a negative timeout counts as 0.
+    Every method raises ValueError after `close`, and `BrokerUnavailable` if Redis does not answer.
     """
 
     _kind = "queue"
@@ -241,13 +245,20 @@ class Queue(_Items):
         return [self._size]
 
     def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
-        """Append an item; waits for room, `timeout` seconds at most, then `queue.Full`."""
+        """Append an item. Waits while the queue is full, at most `timeout` seconds.
+
+        Raises `queue.Full` after that time, or at once with ``block=False``; `NotPortable` for an
+        item that cannot travel.
+        """
         self._check_open()
         if not self._put(obj, _deadline(timeout), block=block):
             raise Full
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """The first item; waits for one, `timeout` seconds at most, then `queue.Empty`."""
+        """Remove and return the first item. Waits for one, at most `timeout` seconds.
+
+        Raises `queue.Empty` after that time, or at once with ``block=False``.
+        """
         self._check_open()
         item = self._get(_deadline(timeout), wait=block)
         if item is None:
@@ -255,15 +266,15 @@ class Queue(_Items):
         return items.decode(item)
 
     def put_nowait(self, obj: Any) -> None:
-        """Append an item, or `queue.Full` at once."""
+        """Append an item. Raises `queue.Full` at once if the queue is full."""
         self.put(obj, False)
 
     def get_nowait(self) -> Any:
-        """The first item, or `queue.Empty` at once."""
+        """Remove and return the first item. Raises `queue.Empty` at once if there is none."""
         return self.get(False)
 
     def qsize(self) -> int:
-        """How many items are in it."""
+        """The number of items in the queue."""
         return self._length()
 
     def empty(self) -> bool:
@@ -271,20 +282,23 @@ class Queue(_Items):
         return self._length() == 0
 
     def full(self) -> bool:
-        """Whether it has as many items as fit."""
+        """True if the queue holds `maxsize` items."""
         return bool(self._size) and self._length() >= self._size
 
     def close(self) -> None:
-        """Use it no more through this object; others go on, and what was put stays."""
+        """Close this object. Items stay in the queue, and other processes may use it."""
         self._closed = True
 
     def join_thread(self) -> None:
-        """Nothing to wait for: what was put is stored. AssertionError before `close`."""
+        """Returns at once, because `put` stores items itself.
+
+        Raises AssertionError before `close`.
+        """
         if not self._closed:
             raise AssertionError(f"Queue {self!r} not closed")
 
     def cancel_join_thread(self) -> None:
-        """Nothing to cancel: what was put is stored."""
+        """Does nothing, because `put` stores items itself."""
 
     def _check_open(self) -> None:
         if self._closed:
@@ -292,17 +306,17 @@ class Queue(_Items):
 
 
 class JoinableQueue(Queue):
-    """``multiprocessing.JoinableQueue``: a queue that counts what is not done yet."""
+    """``multiprocessing.JoinableQueue``: a queue that counts its unfinished items."""
 
     _kind = "joinablequeue"
 
     def task_done(self) -> None:
-        """One item that was got is done; ValueError when all were."""
+        """Mark one item as done. Raises ValueError if called more often than items were put."""
         if not _TASK_DONE(self._name):
             raise ValueError("task_done() called too many times")
 
     def join(self) -> None:
-        """Wait until every item that was put is done."""
+        """Wait until `task_done` was called for every item."""
         the_ticket = ticket()
         while not _JOIN(self._name, the_ticket):
             if hear(the_ticket, None):
@@ -310,7 +324,10 @@ class JoinableQueue(Queue):
 
 
 class SimpleQueue(_Items):
-    """``multiprocessing.SimpleQueue``: a queue without a limit and without timeouts."""
+    """``multiprocessing.SimpleQueue``: a queue without a limit and without timeouts.
+
+    Its methods raise OSError after `close`.
+    """
 
     __class_getitem__: Any = classmethod(types.GenericAlias)
 
@@ -324,12 +341,12 @@ class SimpleQueue(_Items):
         self._closed = False
 
     def get(self) -> Any:
-        """The first item; waits for one."""
+        """Remove and return the first item. Waits for one."""
         self._check_open()
         return items.decode(self._get(None, wait=True) or b"\0")
 
     def put(self, obj: Any) -> None:
-        """Append an item."""
+        """Append an item. Raises `NotPortable` if the item cannot travel."""
         self._check_open()
         self._put(obj, None, block=True)
 
@@ -339,7 +356,7 @@ class SimpleQueue(_Items):
         return self._length() == 0
 
     def close(self) -> None:
-        """Use it no more through this object."""
+        """Close this object. Items stay in the queue, and other processes may use it."""
         self._closed = True
 
     def _check_open(self) -> None:
