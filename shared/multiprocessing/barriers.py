@@ -1,11 +1,11 @@
-"""``multiprocessing.Barrier``: so many processes, on any machine, wait for each other.
+"""``multiprocessing.Barrier``: a number of processes, on any machine, wait for each other.
 
     generation 1: a arrives, b arrives, c (the last) arrives
                   c runs the action, if there is one, then rings a and b
-    generation 2: whoever comes next, also while generation 1 still hears its bells
+    generation 2: the next processes to arrive, even while a and b have not yet woken
 
-A waiter that was killed counts no more after three seconds: it has lost its seat, and the
-barrier waits for another in its place.
+A killed waiter loses its seat after three seconds. The barrier then waits for another process in
+its place.
 """
 
 import threading
@@ -23,7 +23,7 @@ from shared.settings import current
 __all__ = ["Barrier"]
 
 _SEAT_MS = 3_000
-# How long those of a full generation may take to hear of it.
+# How long the waiters of a full generation may take to wake up.
 _LEAVING_MS = 60_000
 
 _COMMON = (
@@ -81,8 +81,8 @@ _ARRIVE = Script(
 """
 )
 
-# arg: ticket, the generation it waits in, '1' if it waits no longer. {'wait'}, {'pass', index}, {'broken'} or {'again'}:
-# it was taken for dead and has to arrive anew.
+# arg: ticket, the generation it waits in, '1' if its time is over. Returns {'wait'},
+# {'pass', index}, {'broken'}, or {'again'} if the waiter has lost its seat and must arrive again.
 _LOOK_AGAIN = Script(
     _COMMON
     + """
@@ -111,7 +111,7 @@ _LOOK_AGAIN = Script(
 """
 )
 
-# arg: ticket, generation. The action is done: all may pass.
+# arg: ticket, generation. Lets all waiters pass after the action.
 _PASS = Script(
     _COMMON
     + """
@@ -123,10 +123,10 @@ _PASS = Script(
 """
 )
 
-# arg: '1' to stay broken, '0' to be as new; a generation whose action failed, or ''.
+# arg: '1' to stay broken, '0' to be usable again; a generation whose action failed, or ''.
 _BREAK = Script(_COMMON + "break_it(arg[1] == '1', arg[2])\nreturn 1")
 
-# arg: ticket. It waits no more, the others do.
+# arg: ticket. Removes one waiter; the others go on waiting.
 _LEAVE = Script("return redis.call('lrem', name .. ':line', 1, arg[1])")
 
 _STATE = Script(
@@ -136,10 +136,11 @@ _STATE = Script(
 
 
 class Barrier(Handle, threading.Barrier):
-    """``multiprocessing.Barrier`` for `parties`; `action` runs in the last of them to arrive.
+    """``multiprocessing.Barrier`` for `parties` processes or threads.
 
-    ``threading.BrokenBarrierError`` in all who wait when one of them waits longer than `timeout`
-    seconds, when it is aborted or reset, or when the action fails.
+    The last one to arrive runs `action`, in its own thread. All waiters get
+    ``threading.BrokenBarrierError`` if one of them waits longer than `timeout` seconds, if the
+    barrier is aborted or reset, or if the action fails. Raises ValueError for `parties` below 1.
     """
 
     _kind = "barrier"
@@ -159,7 +160,12 @@ class Barrier(Handle, threading.Barrier):
         return [self._parties, self._action, self._timeout]
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the others; a number from 0 to parties - 1, another one for each."""
+        """Wait for the others. Returns a number from 0 to parties - 1, different for each waiter.
+
+        `timeout` in seconds; None takes the barrier's own, which is to wait for ever by default.
+        After the timeout, or at once for 0 or less, the barrier breaks. Raises
+        ``threading.BrokenBarrierError``, or the exception of the action in the process that ran it.
+        """
         timeout = self._timeout if timeout is None else timeout
         deadline = None if timeout is None else time.monotonic() + timeout
         the_ticket = ticket()
@@ -192,7 +198,7 @@ class Barrier(Handle, threading.Barrier):
         if found[0] != b"act":
             return found[0], found[1] if len(found) > 1 else 0
         index, generation = found[1:]
-        # While the action runs the others wait for this process: it keeps a hold meanwhile.
+        # The others wait while this process runs the action. The hold shows that it is alive.
         hold = Hold(self._name, the_ticket)
         keeper.keep(hold)
         try:
@@ -206,26 +212,26 @@ class Barrier(Handle, threading.Barrier):
         return (b"pass" if _PASS(self._name, the_ticket, generation) else b"broken"), index
 
     def reset(self) -> None:
-        """Make it as new; whoever waits gets the error."""
+        """Make the barrier usable again. Present waiters get ``threading.BrokenBarrierError``."""
         _BREAK(self._name, "0", "")
 
     def abort(self) -> None:
-        """Break it: whoever waits, or comes before a `reset`, gets the error."""
+        """Break the barrier: all waiters until a `reset` get ``threading.BrokenBarrierError``."""
         _BREAK(self._name, "1", "")
 
     @property
     def parties(self) -> int:
-        """How many it takes."""
+        """How many waiters are needed to pass."""
         return int(self._parties)
 
     @property
     def n_waiting(self) -> int:
-        """How many wait at this moment."""
+        """How many wait now."""
         return int(_STATE(self._name)[0])
 
     @property
     def broken(self) -> bool:
-        """Whether it is broken."""
+        """True if the barrier is broken."""
         return bool(_STATE(self._name)[1])
 
     def __repr__(self) -> str:

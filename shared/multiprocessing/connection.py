@@ -1,9 +1,9 @@
 """``multiprocessing.connection``: pipes between processes on any machine.
 
-Each end has a list of the messages for it, and the *openers*: one entry for each object, in
-whatever process, through which the end is open, kept up by that process (`shared.handles.leases`). When
-the last of an end's openers closes, or its process is killed and the entry lapses, the other
-end reads what is left and then gets EOFError.
+Each end has a list of messages, and a set of *openers*: one entry for each object, in any process,
+through which the end is open. The object's process renews the entry (`shared.handles.leases`). An
+end is closed when its last opener closes, or when the entry lapses because its process was killed.
+The other end then reads the remaining messages, and after these gets EOFError.
 
     parent                  Redis                         child
     a, b = Pipe()           b is open: {parent}
@@ -48,7 +48,7 @@ _COMMON = """
   end
 """
 
-# arg: the lease in ms, an opener that goes ('' none), new openers.
+# arg: the lease in ms, an opener to remove ('' none), new openers.
 _OPEN = Script(
     _COMMON
     + """
@@ -69,7 +69,7 @@ _CLOSE = Script(
 """
 )
 
-# The name is that of the other end. arg: item. 1: sent; 0: the other end is closed.
+# Runs on the other end's name. arg: item. Returns 1 if sent, 0 if the other end is closed.
 _SEND = Script(
     _COMMON
     + """
@@ -96,10 +96,10 @@ _READY = (
   end
 """
 )
-# arg: a ticket whose bell is to ring ('' none), the other end. {1}: there is a message; {-1}: the
-# other end is closed; {0}: neither.
+# arg: a ticket whose bell is to ring ('' none), the other end. Returns {1} if there is a message,
+# {-1} if the other end is closed, {0} if neither.
 _POLL = Script(_READY + "return {1}")
-# The same, and takes the message: {1, item}.
+# The same, but removes the message and returns {1, item}.
 _RECEIVE = Script(
     _READY
     + """
@@ -114,7 +114,10 @@ _FORGET = Script("return redis.call('lrem', name .. ':line', 1, arg[1])")
 
 
 class Connection(Handle):
-    """``multiprocessing.connection.Connection``: one end of a pipe."""
+    """``multiprocessing.connection.Connection``: one end of a pipe.
+
+    Its methods raise OSError after `close`, and `BrokerUnavailable` if Redis does not answer.
+    """
 
     _kind = "connection"
 
@@ -129,14 +132,14 @@ class Connection(Handle):
         self._closed = False
         keeper.keep(self._hold)
         _alive.add(self)
-        # Without `close` the end is closed when the entry lapses.
+        # If `close` is not called, the end closes when its entry lapses.
         weakref.finalize(self, setattr, self._hold, "over", True).atexit = False
 
     def _names(self) -> tuple[str, ...]:
         return self._name, self._other
 
     def _parameters(self) -> list[Any]:
-        # The end stays open while it is on its way.
+        # This opener keeps the end open while the handle travels.
         transit = _opener()
         _OPEN(self._name, int(current().handle_lease_s * 1000), "", transit)
         return [self._other, self._readable, self._writable, transit]
@@ -147,26 +150,26 @@ class Connection(Handle):
 
     @property
     def closed(self) -> bool:
-        """Whether this object is closed."""
+        """True if this object is closed."""
         return self._closed
 
     @property
     def readable(self) -> bool:
-        """Whether it can receive."""
+        """True if this end can receive."""
         return bool(self._readable)
 
     @property
     def writable(self) -> bool:
-        """Whether it can send."""
+        """True if this end can send."""
         return bool(self._writable)
 
     def fileno(self) -> int:
-        """OSError: a remote pipe has no file descriptor."""
+        """Raises OSError, because a remote pipe has no file descriptor."""
         self._check_closed()
         raise io.UnsupportedOperation("fileno: a remote pipe has none; use wait() of this module")
 
     def close(self) -> None:
-        """Close this end, for this process."""
+        """Close this end in this process. Other processes may still have it open."""
         if not self._closed:
             self._closed = True
             keeper.drop(self._hold)
@@ -174,17 +177,28 @@ class Connection(Handle):
             _CLOSE(self._name, self._hold.ticket, self._other)
 
     def send(self, obj: Any) -> None:
-        """Send an object; `NotPortable` for what cannot travel, BrokenPipeError to a closed end."""
+        """Send an object. Does not wait for the receiver.
+
+        Raises `NotPortable` for an object that cannot travel, `MessageTooLarge`, and
+        BrokenPipeError if the other end is closed.
+        """
         self._check_closed()
         self._check_writable()
         self._send(items.encode(obj, "the message"))
 
     def recv(self) -> Any:
-        """The next object; waits for it. EOFError when the other end is closed."""
+        """Wait for the next object and return it.
+
+        Raises EOFError if no message is left and the other end is closed.
+        """
         return items.decode(self._receive())
 
     def send_bytes(self, buf: Any, offset: int = 0, size: int | None = None) -> None:
-        """Send the bytes of a bytes-like object, or a part of them."""
+        """Send a bytes-like object, or `size` bytes of it from `offset`.
+
+        Raises `MessageTooLarge`, ValueError for a wrong range, and BrokenPipeError if the other end
+        is closed.
+        """
         self._check_closed()
         self._check_writable()
         view = memoryview(buf)
@@ -206,7 +220,11 @@ class Connection(Handle):
         self._send(items.wrap(bytes(view[offset : offset + size]), []))
 
     def recv_bytes(self, maxlength: int | None = None) -> bytes:
-        """The next message as bytes; OSError, and no more reading, if it is longer than allowed."""
+        """Wait for the next message and return its bytes.
+
+        Raises EOFError as `recv` does. Raises OSError if the message is longer than `maxlength`
+        bytes; after that this end cannot receive any more.
+        """
         self._check_closed()
         self._check_readable()
         if maxlength is not None and maxlength < 0:
@@ -221,7 +239,11 @@ class Connection(Handle):
         return data
 
     def recv_bytes_into(self, buf: Any, offset: int = 0) -> int:
-        """The next message into a buffer; how many bytes. ``BufferTooShort`` has them otherwise."""
+        """Wait for the next message, write it into a buffer, and return its length in bytes.
+
+        Raises EOFError as `recv` does, and ``BufferTooShort``, which holds the bytes, if the buffer
+        is too small.
+        """
         self._check_closed()
         self._check_readable()
         with memoryview(buf) as view, view.cast("B") as target:
@@ -236,7 +258,11 @@ class Connection(Handle):
             return len(data)
 
     def poll(self, timeout: float | None = 0.0) -> bool:
-        """Whether `recv` would not wait; waits for that, `timeout` seconds at most."""
+        """True if `recv` would return, or raise EOFError, at once.
+
+        Waits for that, at most `timeout` seconds. None waits for ever; a negative timeout counts
+        as 0.
+        """
         self._check_closed()
         self._check_readable()
         return bool(wait([self], timeout))
@@ -273,12 +299,12 @@ class Connection(Handle):
             raise
 
     def _ready(self, the_ticket: str) -> bool:
-        """What `wait` asks: is it ready? If not, have that bell rung when it is."""
+        """For `wait`: true if the end is ready. If not, the ticket's bell rings once it is."""
         self._check_closed()
         return bool(_POLL(self._name, the_ticket, self._other)[0])
 
     def _forget(self, the_ticket: str) -> None:
-        """What `wait` says in the end: ring that bell no more."""
+        """For `wait`: stop ringing the ticket's bell."""
         with suppress(DaySixError):
             _FORGET(self._name, the_ticket)
 
@@ -299,7 +325,11 @@ class Connection(Handle):
 
 
 def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:  # noqa: N802 - the standard library's name
-    """Two connected ends; with ``duplex=False`` the first only receives, the second only sends."""
+    """Two connected ends of a pipe.
+
+    With ``duplex=False`` the first end only receives and the second only sends. Raises
+    `BrokerUnavailable` if Redis does not answer.
+    """
     names = [f"connection:{ticket()}", f"connection:{ticket()}"]
     first = reopen(Connection, names[0], [names[1], True, duplex, ""])
     second = reopen(Connection, names[1], [names[0], duplex, True, ""])
@@ -307,9 +337,10 @@ def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:  # noqa: N802 - 
 
 
 def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
-    """Those that are ready; waits for one, `timeout` seconds at most.
+    """Wait until an object is ready, at most `timeout` seconds. Returns the ready objects.
 
-    Takes these connections beside whatever ``multiprocessing.connection.wait`` takes.
+    None waits for ever, and a negative timeout counts as 0. Accepts these connections, and all
+    objects that ``multiprocessing.connection.wait`` accepts.
     """
     objects = list(object_list)
     ours = [one for one in objects if hasattr(one, "_ready")]
@@ -348,8 +379,8 @@ def _lease_ms() -> int:
     return int(current().lock_lease_s * 1000)
 
 
-# A forked child has the same ends open. It says so before it exists: else its parent could close
-# an end in the meantime, as the last one.
+# A forked child has the same ends open. Its openers are recorded before the fork: otherwise the
+# parent, as the last opener, could close an end in the meantime.
 
 
 def _before_fork() -> None:
@@ -375,7 +406,7 @@ def _close_all() -> None:
 
 
 def _at_exit(_: object = None) -> None:
-    # Before the interpreter's own finalizers of multiprocessing end, in a child too.
+    # Run before the last finalizers of the standard library's multiprocessing, in a child too.
     util.Finalize(None, _close_all, exitpriority=10)
 
 

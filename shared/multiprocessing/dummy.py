@@ -45,6 +45,6 @@ Pool = ThreadPool
 
 
 class Process(process.Process):
-    """A process on the threads workers; it cannot be terminated."""
+    """A process on the threads workers. `terminate` and `kill` raise NotImplementedError."""
 
     __init__: Any = functools.partialmethod(process.Process.__init__, kind=PoolKind.THREADS)

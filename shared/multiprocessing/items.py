@@ -1,4 +1,4 @@
-"""Values as items of queues, pipes and managed objects: their bytes, and the handles in them."""
+"""Encodes values as items of queues, pipes and managed objects, with the handles in them."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from shared.handles.base import collecting
 
 
 def encode(value: Any, what: str = "the value") -> bytes:
-    """A value as an item of a container: the names of the handles in it, then its bytes.
+    """Encode a value as an item of a container: the names of its handles, then its bytes.
 
-    Raises what `codec.dumps` raises.
+    Raises `NotPortable` and `MessageTooLarge`, as `codec.dumps` does.
     """
     with collecting() as names:
         data = codec.dumps(value, what=what, purpose=Purpose.ITEM)
@@ -18,7 +18,7 @@ def encode(value: Any, what: str = "the value") -> bytes:
 
 
 def wrap(data: bytes, names: list[str]) -> bytes:
-    """Bytes as an item; `refer` in `shared.handles.scripts` reads the names."""
+    """Make an item of bytes and handle names, which `refer` in `handles.scripts` reads."""
     if not names:
         return b"\0" + data
     return b"\1" + ",".join(names).encode() + b"\0" + data

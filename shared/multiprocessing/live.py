@@ -1,9 +1,8 @@
-"""Structures and arrays inside a shared C object: a change in one is a change in Redis.
+"""Structures and arrays inside a shared C object: changing one changes the data in Redis.
 
-``array[3]`` of structures, ``structure.position`` that is a structure itself, ``matrix[1]`` that is
-a row: each is a real object of its ctypes class, with the class's own methods. Reading a field
-reads its bytes from Redis, writing a field writes them, so ``for point in array: point.x **= 2``
-does what it says.
+An item of an array of structures, a structure inside a structure, and a row of a matrix are real
+objects of their ctypes class, with the methods of that class. Reading a field reads its bytes from
+Redis, and writing a field writes them. So ``for point in array: point.x **= 2`` works.
 """
 
 import ctypes
@@ -11,26 +10,26 @@ import functools
 import types
 from typing import Any
 
-_PLACE = "_shared_place"  # the shared object, and where in it this one begins
+_PLACE = "_shared_place"  # the shared object, and the offset of this part in it
 
 
 def is_composite(kind: Any) -> bool:
-    """Whether values of a ctypes class have parts that can be changed one by one."""
+    """True if values of a ctypes class have parts that can be changed one by one."""
     if issubclass(kind, ctypes.Array):
         return kind._type_ not in (ctypes.c_char, ctypes.c_wchar)
     return issubclass(kind, (ctypes.Structure, ctypes.Union))
 
 
 def view(memory: Any, offset: int, kind: Any) -> Any:
-    """The object of that class that lies at an offset of a shared one."""
+    """The live object of a ctypes class at an offset of a shared object."""
     made = _live_class(kind)()
     made.__dict__[_PLACE] = memory, offset
-    _refresh(made, memory, offset)  # `bytes(made)` and its like read what lies here
+    _refresh(made, memory, offset)  # `bytes(made)` and the like read the local bytes
     return made
 
 
 def settle(value: Any) -> Any:
-    """The value, as it is now where it is live: ctypes copies its local bytes."""
+    """Refresh the local bytes of live objects in a value, because ctypes copies these bytes."""
     for one in value if isinstance(value, (list, tuple)) else [value]:
         if isinstance(one, (_Structure, _Array)):
             _refresh(one, *one.__dict__[_PLACE])
@@ -38,7 +37,7 @@ def settle(value: Any) -> Any:
 
 
 def get(memory: Any, offset: int, kind: Any) -> Any:
-    """What lies there, as ctypes gives it: a Python value, or an object whose parts are live."""
+    """The value at an offset, as ctypes gives it: a Python value, or a live object."""
     if is_composite(kind):
         return view(memory, offset, kind)
     return (kind * 1).from_buffer_copy(memory._read(offset, ctypes.sizeof(kind)))[0]
@@ -52,7 +51,7 @@ def _live_class(kind: Any) -> Any:
 
 @functools.lru_cache(maxsize=1_000)
 def fields(kind: Any) -> dict[str, tuple[Any, bool]]:
-    """The type of each field of a structure or union, and whether the field has bits only."""
+    """The type of each field of a structure or union, and whether it is a bit field."""
     found: dict[str, tuple[Any, bool]] = {}
     for base in reversed(kind.__mro__):
         own = vars(base).get("_fields_", ())
@@ -63,7 +62,7 @@ def fields(kind: Any) -> dict[str, tuple[Any, bool]]:
 
 
 class _Structure:
-    """A structure or union that lies in a shared object."""
+    """A structure or union inside a shared object."""
 
     def __getattribute__(self, name: str) -> Any:
         get_own: Any = super().__getattribute__
@@ -85,7 +84,7 @@ class _Structure:
             return
         memory, offset = self.__dict__[_PLACE]
         type_, has_bits = known[name]
-        if has_bits:  # its neighbours share its bytes
+        if has_bits:  # neighbouring bit fields share these bytes
             _refresh(self, memory, offset)
         super().__setattr__(name, settle(value))  # ctypes checks it
         start = getattr(kind, name).offset
@@ -94,7 +93,7 @@ class _Structure:
 
 
 class _Array:
-    """An array that lies in a shared object."""
+    """An array inside a shared object."""
 
     _type_: Any
     _length_: int
@@ -125,7 +124,7 @@ class _Array:
 
 
 def _refresh(value: Any, memory: Any, offset: int) -> None:
-    """Take the bytes of a live object from Redis."""
+    """Read the bytes of a live object from Redis."""
     size = ctypes.sizeof(value)
     ctypes.memmove(ctypes.addressof(value), memory._read(offset, size), size)
 

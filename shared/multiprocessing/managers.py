@@ -1,11 +1,11 @@
 """``multiprocessing.managers``: objects that many processes share, without a server process.
 
-Redis is the server: a manager only makes objects and, at `shutdown`, removes them. Its locks,
-events … behave as the standard library's managed ones do, which are those of ``threading``:
-RuntimeError where ``multiprocessing.Lock`` raises ValueError, and so on.
+The data is in Redis. A manager only makes objects, and removes them at `shutdown`. Managed locks,
+events … raise the errors of ``threading``, as in the standard library: RuntimeError where
+``multiprocessing.Lock`` raises ValueError, and so on.
 
-Differences from the standard library: there is nothing to `connect` to (pass the objects
-themselves), and `register` takes no classes of your own: Redis cannot run their methods.
+Differences from the standard library: there is no server to `connect` to, so pass the objects
+themselves. `register` accepts no classes of your own, because Redis cannot run their methods.
 """
 
 import multiprocessing
@@ -42,12 +42,16 @@ _NO_CLASSES = "a manager here is Redis: it can hold data, not run the methods of
 
 
 class AcquirerProxy(locks.Permits):
-    """``multiprocessing.managers.AcquirerProxy``: what can be acquired and released."""
+    """``multiprocessing.managers.AcquirerProxy``: a managed lock or semaphore."""
 
     _typeid: str
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
-        """Take it; waits, `timeout` seconds at most (None or -1: for ever)."""
+        """Acquire it. Waits at most `timeout` seconds; None and -1 wait for ever.
+
+        Returns False after that time. Raises ValueError for another negative timeout, and for a
+        timeout with ``blocking=False``.
+        """
         if timeout is not None:
             if not blocking:
                 raise ValueError("can't specify a timeout for a non-blocking call")
@@ -60,13 +64,13 @@ class AcquirerProxy(locks.Permits):
 
 
 class LockProxy(AcquirerProxy, locks.Lock):
-    """A managed ``threading.Lock``: RuntimeError when a free one is released."""
+    """A managed ``threading.Lock``."""
 
     _kind = "managedlock"
     _typeid = "Lock"
 
     def release(self) -> None:
-        """Hand it to the first in line."""
+        """Release the lock and wake the first waiter. Raises RuntimeError if it is free."""
         try:
             super().release()
         except ValueError:
@@ -74,13 +78,13 @@ class LockProxy(AcquirerProxy, locks.Lock):
 
 
 class RLockProxy(AcquirerProxy, locks.RLock):
-    """A managed ``threading.RLock``: RuntimeError when anybody but its owner releases it."""
+    """A managed ``threading.RLock``."""
 
     _kind = "managedrlock"
     _typeid = "RLock"
 
     def release(self) -> None:
-        """Give it back as often as it was acquired."""
+        """Undo one acquisition. Raises RuntimeError if this thread is not the owner."""
         try:
             super().release()
         except AssertionError:
@@ -95,13 +99,13 @@ class SemaphoreProxy(AcquirerProxy, locks.Semaphore):
 
 
 class BoundedSemaphoreProxy(AcquirerProxy, locks.BoundedSemaphore):
-    """A managed ``threading.BoundedSemaphore``: ValueError when released too often."""
+    """A managed ``threading.BoundedSemaphore``."""
 
     _kind = "managedboundedsemaphore"
     _typeid = "BoundedSemaphore"
 
     def release(self) -> None:
-        """Count up by one."""
+        """Count up by one. Raises ValueError if it is released more often than acquired."""
         try:
             super().release()
         except ValueError:
@@ -109,7 +113,7 @@ class BoundedSemaphoreProxy(AcquirerProxy, locks.BoundedSemaphore):
 
 
 class ConditionProxy(synchronize.Condition):
-    """A managed ``threading.Condition``: RuntimeError without its lock."""
+    """A managed ``threading.Condition``. Its methods raise RuntimeError without the lock."""
 
     _kind = "managedcondition"
 
@@ -142,18 +146,27 @@ class BarrierProxy(barriers.Barrier):
 
 
 class QueueProxy(queues.JoinableQueue):
-    """A managed ``queue.Queue``: it has `task_done` and `join`; a negative timeout is an error."""
+    """A managed ``queue.Queue``, with `task_done` and `join`.
+
+    `put` and `get` raise ValueError for a negative timeout.
+    """
 
     _kind = "managedqueue"
     _typeid = "Queue"
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        """Append an item; waits for room, `timeout` seconds at most, then `queue.Full`."""
+        """Append an item. Waits while the queue is full, at most `timeout` seconds.
+
+        Raises `queue.Full` after that time, or at once with ``block=False``.
+        """
         _check_timeout(block, timeout)
         super().put(item, block, timeout)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """The first item; waits for one, `timeout` seconds at most, then `queue.Empty`."""
+        """Remove and return the first item. Waits for one, at most `timeout` seconds.
+
+        Raises `queue.Empty` after that time, or at once with ``block=False``.
+        """
         _check_timeout(block, timeout)
         return super().get(block, timeout)
 
@@ -162,7 +175,7 @@ class QueueProxy(queues.JoinableQueue):
 
 
 class JoinableQueueProxy(QueueProxy):
-    """The same, as ``SyncManager.JoinableQueue`` makes it."""
+    """The queue that ``SyncManager.JoinableQueue`` makes; like `QueueProxy`."""
 
     _kind = "managedjoinablequeue"
     _typeid = "JoinableQueue"
@@ -174,9 +187,9 @@ def _check_timeout(block: bool, timeout: float | None) -> None:
 
 
 class BaseManager:
-    """``multiprocessing.managers.BaseManager``: made, started, shut down, or a ``with`` block.
+    """``multiprocessing.managers.BaseManager``: call `start` and `shutdown`, or use ``with``.
 
-    Its arguments are the standard library's; there is no server they could tell anything.
+    It accepts the standard library's arguments and ignores them, because there is no server.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -185,7 +198,10 @@ class BaseManager:
         self._pid = os.getpid()
 
     def start(self, initializer: Callable[..., Any] | None = None, initargs: Any = ()) -> None:
-        """Begin; the initializer is called here, for there is no other process."""
+        """Start the manager. The initializer runs in this process, because there is no other.
+
+        Raises ``multiprocessing.ProcessError`` if the manager was started before.
+        """
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         if self._state != "INITIAL":
@@ -197,18 +213,18 @@ class BaseManager:
         self._state = "STARTED"
 
     def shutdown(self) -> None:
-        """Remove what it made from Redis; only in the process that made it."""
+        """Remove the manager's objects from Redis, in the process that made the manager."""
         if self._state == "STARTED" and self._pid == os.getpid():
             self._state = "SHUTDOWN"
             leases.delete(self._names)
             self._names.clear()
 
     def join(self, timeout: float | None = None) -> None:
-        """Nothing to wait for: there is no server process."""
+        """Returns at once, because there is no server process."""
 
     @classmethod
     def register(cls, typeid: str, *args: Any, **kwargs: Any) -> None:
-        """NotImplementedError: see the module's docstring."""
+        """Raises NotImplementedError, because Redis cannot run the methods of classes."""
         raise NotImplementedError(_NO_CLASSES)
 
     def _number_of_objects(self) -> int:
@@ -239,7 +255,10 @@ class BaseManager:
 
 
 class SyncManager(BaseManager):
-    """``multiprocessing.managers.SyncManager``: makes what many processes share."""
+    """``multiprocessing.managers.SyncManager``: makes objects that many processes share.
+
+    Its methods raise AssertionError before `start` and after `shutdown`.
+    """
 
     def list(self, iterable: Iterable[Any] = (), /) -> ListProxy:
         """A managed list."""
@@ -274,7 +293,7 @@ class SyncManager(BaseManager):
         return self._made(SemaphoreProxy(value))
 
     def BoundedSemaphore(self, value: int = 1) -> BoundedSemaphoreProxy:  # noqa: N802
-        """A managed semaphore that knows its highest count."""
+        """A managed semaphore whose count has an upper limit."""
         return self._made(BoundedSemaphoreProxy(value))
 
     def Condition(self, lock: locks.Lock | None = None) -> ConditionProxy:  # noqa: N802
@@ -299,18 +318,18 @@ class SyncManager(BaseManager):
         return self._made(QueueProxy(maxsize))
 
     def JoinableQueue(self, maxsize: int = 0) -> JoinableQueueProxy:  # noqa: N802
-        """A managed queue; all of them can be joined."""
+        """A managed queue, with `task_done` and `join`."""
         return self._made(JoinableQueueProxy(maxsize))
 
     def Pool(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802
-        """A pool over the workers; unlike what else a manager makes, it cannot be passed on."""
+        """A pool over the workers. Unlike a manager's other objects, it cannot travel."""
         from shared.multiprocessing.pool import Pool  # noqa: PLC0415 - few need it
 
         return Pool(*args, **kwargs)
 
 
 def Manager() -> SyncManager:  # noqa: N802 - the standard library's name
-    """A started manager."""
+    """Make and start a manager."""
     manager = SyncManager()
     manager.start()
     return manager

@@ -1,7 +1,8 @@
-"""A dict in Redis: values by key, the order of the keys, and what Python means by "same key".
+"""A dict in Redis: values by key, the order of the keys, and Python's equality of keys.
 
-Two keys are the same if Python says so: ``1``, ``1.0`` and ``True`` are one. So a key's *field*
-is the encoding of its plainest equal, and the key as it was given is kept where it differs.
+Two keys are the same if they are equal in Python: ``1``, ``1.0`` and ``True`` are one key. So all
+equal keys share one *field*, which is the encoding of their plainest form. If a key differs from
+that form, it is stored beside the field.
 """
 
 import enum
@@ -57,7 +58,7 @@ CREATE = Script(
 )
 SET = Script("local creating = false" + _COMMON + _PUT_ALL)
 
-# arg: field, key, item. The item that is there now.
+# arg: field, key, item. Returns the item that is stored now.
 SETDEFAULT = Script(
     "local creating = false"
     + _COMMON
@@ -69,10 +70,10 @@ SETDEFAULT = Script(
 """
 )
 
-# arg: field. The item that was taken out.
+# arg: field. Removes and returns its item.
 TAKE = Script("local creating = false" + _COMMON + "return take(arg[1])")
 
-# The key and item that came last.
+# Removes and returns the last key and its item.
 TAKE_LAST = Script(
     "local creating = false"
     + _COMMON
@@ -93,7 +94,7 @@ CLEAR = Script(
 """
 )
 
-# arg: field. Its item.
+# arg: field. Returns its item.
 GET = Script(
     "local creating = false" + _COMMON + "return redis.call('hget', items, arg[1])", reads=True
 )
@@ -111,7 +112,7 @@ KEYS = Script(
     reads=True,
 )
 
-# Key and item in turn.
+# Returns keys and items in turn.
 ALL = Script(
     "local creating = false"
     + _COMMON
@@ -128,13 +129,13 @@ ALL = Script(
 
 
 def field(key: Any) -> bytes:
-    """The bytes that are the same for all keys that are equal; TypeError for an unhashable one."""
+    """A key's field: the same bytes for all equal keys. Raises TypeError for an unhashable key."""
     hash(key)
     return codec.dumps(_plainest(key), what="the key")
 
 
 def pack(values: Mapping[Any, Any]) -> Iterable[bytes]:
-    """Keys and values as the scripts take them."""
+    """Fields, keys and items in the order in which the scripts expect them."""
     for key, value in values.items():
         yield field(key)
         yield codec.dumps(key, what="the key")
@@ -145,15 +146,15 @@ def _plainest(key: Any) -> Any:
     if isinstance(key, tuple) and type(key).__hash__ is tuple.__hash__:
         return tuple(map(_plainest, key))
     if isinstance(key, frozenset):
-        return sorted(codec.dumps(_plainest(item)) for item in key)  # no list is a key
+        return sorted(codec.dumps(_plainest(item)) for item in key)  # a list is never a key itself
     if isinstance(key, numbers.Number):
         number: Any = key
         if number != number.real:
-            return key  # a complex one
+            return key  # a complex number
         try:
             exact = fractions.Fraction(number.real)
         except (ValueError, OverflowError):
-            return float(number.real)  # no number, or infinite
+            return float(number.real)  # NaN or infinite
         return int(exact) if exact.denominator == 1 else exact
     if isinstance(key, enum.Enum) and isinstance(key, (str, bytes)):
         return key.value

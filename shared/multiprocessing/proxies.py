@@ -1,7 +1,8 @@
-"""What the proxies of managed objects have in common.
+"""The common base of the proxies of managed objects.
 
-As in the standard library, what you get from a proxy is a copy: changing it changes nothing,
-unless it is itself a proxy. An item that is a handle stays alive as long as it lies in there.
+As in the standard library, a proxy returns copies of its items: changing a copy does not change
+the item. An item that is itself a proxy is not copied. A handle stays alive while it is an item of
+a managed object.
 """
 
 from typing import Any
@@ -10,12 +11,12 @@ from shared.handles.base import Handle
 
 
 class Proxy(Handle):
-    """What the proxies share: how they look, and their value."""
+    """The common base of proxies: their representation and their value."""
 
     _typeid: str
 
     def _getvalue(self) -> Any:
-        """A copy of what it stands for."""
+        """A copy of the managed object."""
         raise NotImplementedError
 
     def __deepcopy__(self, memo: Any) -> Any:

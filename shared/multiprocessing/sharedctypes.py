@@ -1,13 +1,13 @@
 """``multiprocessing.sharedctypes``: C values and arrays that processes on any machine share.
 
-The bytes that the C object would have lie in Redis, as the ctypes type makes them here: what is
-too large wraps as it does in ctypes, what does not fit raises ctypes' own error. Every access
-reads or writes just its bytes; ``with value.get_lock(): value.value += 1`` is exact. Structures and
-arrays that lie inside are live: `shared.multiprocessing.live`.
+The bytes of the C object are in Redis. The ctypes type makes them in this process, so numbers wrap,
+and errors are raised, as in ctypes. Every access reads or writes only the bytes of its item.
+``with value.get_lock(): value.value += 1`` is exact. Inner structures and arrays are live objects:
+see `shared.multiprocessing.live`.
 
-Differences from the standard library: what `RawValue` and `RawArray` return behaves like the
-ctypes object and is none, so it cannot be passed to a C function; types that hold a pointer
-are refused with TypeError, for an address means nothing elsewhere.
+Differences from the standard library: `RawValue` and `RawArray` return objects that behave like
+ctypes objects but are none, so they cannot be passed to a C function. Types with a pointer raise
+TypeError, because an address has no meaning on another machine.
 """
 
 from collections.abc import Callable
@@ -30,13 +30,16 @@ __all__ = ["Array", "RawArray", "RawValue", "Value", "copy", "synchronized"]
 
 
 def RawValue(typecode_or_type: Any, *args: Any) -> Any:  # noqa: N802 - the standard library's name
-    """A value of a C type without a lock, zero or made of the arguments."""
+    """A shared value of a C type, without a lock: zero, or made from the arguments.
+
+    Raises TypeError for a type with a pointer, and for no type at all.
+    """
     kind = _find_type(typecode_or_type)
     return share(kind(*args))
 
 
 def RawArray(typecode_or_type: Any, size_or_initializer: Any) -> Any:  # noqa: N802
-    """An array of a C type without a lock: so many zeros, or the items given."""
+    """A shared array of a C type, without a lock: of so many zeros, or of the given items."""
     kind = _find_type(typecode_or_type)
     if isinstance(size_or_initializer, int):
         return share((kind * size_or_initializer)())
@@ -44,7 +47,7 @@ def RawArray(typecode_or_type: Any, size_or_initializer: Any) -> Any:  # noqa: N
 
 
 def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) -> Any:  # noqa: N802
-    """A value of a C type with a lock; without one (the raw value) for ``lock=False``."""
+    """A shared value of a C type, with a lock. With ``lock=False``, the raw value."""
     _check_lock(lock)
     value = RawValue(typecode_or_type, *args)
     return value if lock is False else synchronized(value, None if lock is True else lock)
@@ -53,7 +56,7 @@ def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) 
 def Array(  # noqa: N802
     typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True, ctx: Any = None
 ) -> Any:
-    """An array of a C type with a lock; without one (the raw array) for ``lock=False``."""
+    """A shared array of a C type, with a lock. With ``lock=False``, the raw array."""
     _check_lock(lock)
     array = RawArray(typecode_or_type, size_or_initializer)
     return array if lock is False else synchronized(array, None if lock is True else lock)
@@ -65,7 +68,7 @@ def copy(obj: Any) -> Any:
 
 
 def synchronized(obj: Any, lock: Any = None, ctx: Any = None) -> Any:
-    """The shared object with a lock around it, a new `RLock` by default."""
+    """Wrap a shared object with a lock, by default a new `RLock`."""
     if isinstance(obj, SynchronizedBase):
         raise AssertionError("object already synchronized")
     kinds: dict[Any, type[SynchronizedBase]] = {
@@ -78,7 +81,7 @@ def synchronized(obj: Any, lock: Any = None, ctx: Any = None) -> Any:
 
 
 class SynchronizedBase(Handle):
-    """A shared object and its lock; every access takes the lock."""
+    """A shared object with its lock. Every access acquires the lock."""
 
     def _open(self, name: str | None = None, *parameters: Any) -> None:
         super()._open(name)

@@ -1,9 +1,9 @@
 """``multiprocessing.synchronize``: locks, semaphores, events and conditions on any machine.
 
-Differences from the standard library: a lock is held on a lease. While its holder's process
-lives it is renewed; `LOCK_LEASE_S` after a holder was killed the lock is free again, and a holder
-that was paused for longer is told at `release` with `LockLost`. `fencing_number` grows with every
-acquisition: whatever the lock protects can refuse a number lower than one it has seen.
+Differences from the standard library: a lock is held under a lease, which the holder's process
+renews. `LOCK_LEASE_S` after a holder was killed, the lock is free again. A holder that was paused
+for longer gets `LockLost` from `release`. `fencing_number` grows with every acquisition: a resource
+behind the lock can refuse a number lower than one it has seen.
 """
 
 import time
@@ -32,8 +32,7 @@ __all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock",
 class Condition(Handle):
     """``multiprocessing.Condition`` on an `RLock` of its own, or on a given `Lock` or `RLock`.
 
-    A notified waiter that was killed does not swallow the notification: after a second it goes
-    to the next one.
+    If a notified waiter was killed, its notification goes to the next waiter after a second.
     """
 
     _kind = "condition"
@@ -62,12 +61,17 @@ class Condition(Handle):
         self._lock.__exit__(exc_type, exc_value, traceback)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Release the lock, wait to be notified, acquire it again; False after `timeout` seconds."""
+        """Release the lock, wait for a notification, and acquire the lock again.
+
+        Returns False if no notification came within `timeout` seconds. None waits for ever, and a
+        negative timeout counts as 0. Raises AssertionError if the lock is not held.
+        """
         if not self._lock._is_mine():
             raise self._not_owned("must acquire() condition before using wait()")
         the_ticket = ticket()
         deadline = None if timeout is None else time.monotonic() + timeout
-        # In line before the lock is free: who notifies needs the lock, so nothing is missed.
+        # Join the line before freeing the lock. A notifier needs the lock, so no notification is
+        # missed.
         told = bool(turns.WAIT(self._name, the_ticket))
         count = self._lock._release_all()
         try:
@@ -81,7 +85,7 @@ class Condition(Handle):
         return told
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
-        """Wait until the predicate holds, or `timeout` seconds; its last value."""
+        """Wait until the predicate is true, at most `timeout` seconds. Returns its last value."""
         deadline = None if timeout is None else time.monotonic() + timeout
         result = predicate()
         while not result:
@@ -93,13 +97,16 @@ class Condition(Handle):
         return result
 
     def notify(self, n: int = 1) -> None:
-        """Wake the `n` that have waited longest."""
+        """Wake the `n` waiters that have waited longest.
+
+        Raises AssertionError if the lock is not held.
+        """
         if not self._lock._is_mine():
             raise self._not_owned("lock is not owned")
         turns.NOTIFY(self._name, n)
 
     def notify_all(self) -> None:
-        """Wake all that wait."""
+        """Wake all waiters. Raises AssertionError if the lock is not held."""
         self.notify(SEM_VALUE_MAX)
 
     def _not_owned(self, message: str) -> Exception:
@@ -112,7 +119,7 @@ class Condition(Handle):
         return f"<{type(self).__name__}({self._lock}, {or_unknown(self._waiters)})>"
 
 
-# arg: '1' or '0'. Sets the flag and wakes all, or clears it.
+# arg: '1' to set the flag and wake all waiters, '0' to clear the flag.
 _SET = Script("""
   if arg[1] == '1' then
     redis.call('hset', name, 'set', 1)
@@ -127,7 +134,8 @@ _SET = Script("""
 
 _IS_SET = Script("return redis.call('hexists', name, 'set')", reads=True)
 
-# arg: ticket, '1' to leave if it is not set. Whether it is set; if not, its bell will ring.
+# arg: ticket, '1' to leave the line if the flag is not set. Returns whether the flag is set. If it
+# is not, the ticket's bell will ring.
 _AWAIT = Script("""
   local ticket, leave = arg[1], arg[2] == '1'
   local set = redis.call('hexists', name, 'set')
@@ -139,7 +147,10 @@ _AWAIT = Script("""
 
 
 class Event(Handle):
-    """``multiprocessing.Event``: a flag that many can wait for."""
+    """``multiprocessing.Event``: a flag that many processes can wait for.
+
+    Its methods raise `BrokerUnavailable` if Redis does not answer.
+    """
 
     _kind = "event"
 
@@ -147,19 +158,22 @@ class Event(Handle):
         self._open(None)
 
     def is_set(self) -> bool:
-        """Whether the flag is set."""
+        """True if the flag is set."""
         return bool(_IS_SET(self._name))
 
     def set(self) -> None:
-        """Set the flag; all that wait go on."""
+        """Set the flag and wake all waiters."""
         _SET(self._name, "1")
 
     def clear(self) -> None:
-        """Take the flag back."""
+        """Clear the flag."""
         _SET(self._name, "0")
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the flag, `timeout` seconds at most; whether it was set."""
+        """Wait until the flag is set, at most `timeout` seconds. Returns False after that time.
+
+        None waits for ever, and a negative timeout counts as 0.
+        """
         the_ticket = ticket()
         deadline = None if timeout is None else time.monotonic() + timeout
         try:

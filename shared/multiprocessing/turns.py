@@ -1,7 +1,7 @@
-"""A line of waiters: permits go from hand to hand, first come first served.
+"""A line of waiters for locks, semaphores and conditions: first come, first served.
 
-Locks, semaphores and conditions are lines. A permit is never put down where anyone could snatch
-it while others wait; it is handed to the first of the line, who has to claim it:
+While others wait, a released permit is not free for any newcomer. The permit goes to the first
+waiter in line, who has to claim it:
 
     holder              Redis                              first in line
                         line: [a, b]                       BLPOP bell:a
@@ -9,19 +9,19 @@ it while others wait; it is handed to the first of the line, who has to claim it
                         ring bell:a ─────────────────────► hears it
                         claims: {a: …} ◄────────────────── acquire again: mine
 
-If the first was killed, its claim lapses after a second, and whoever looks next hands the
-permit on. Each waiter keeps a *seat*, a key of three seconds, while it looks again every
-second: those without one are passed over, so a crowd of dead waiters costs one second in all.
-A waiter that was merely slow finds itself gone from the line and joins it again.
+If the first waiter was killed, its claim lapses after a second. The next script on the line passes
+the permit on. Each waiter checks the line every second, and so renews its *seat*, a key with a
+lifetime of three seconds. Waiters without a seat are skipped, so many killed waiters together cost
+only one second. A waiter that was only slow finds itself removed from the line and joins it again.
 """
 
 from shared.handles.scripts import Script
 
-# How long a waiter has to claim what it was handed; how long it counts as alive unseen.
+# How long a waiter has to claim a permit, and how long it counts as alive without a check.
 _CLAIM_MS = 1_000
 _SEAT_MS = 3_000
 
-# `present` is Redis' own clock: machines need not agree on the time.
+# `present` is the time of Redis' clock, because the clocks of machines differ.
 LINE = (
     f"local CLAIM_MS, SEAT_MS = {_CLAIM_MS}, {_SEAT_MS}"
     """
@@ -72,11 +72,11 @@ LINE = (
 """
 )
 
-# A counter with a line. Without a lease the permit is gone from the records once it is claimed
-# (a semaphore); with one it stays among the claims, renewed or lapsing (a lock).
+# Acquires a permit. Without a lease (a semaphore), a claimed permit leaves the records. With a
+# lease (a lock), it stays among the claims, where it is renewed or lapses.
 #
-# arg: ticket, initial count, lease in ms (0: none), what to do if there is none: 'wait', 'leave'.
-# Answers the number of this acquisition, which always grows, or 0.
+# arg: ticket, initial count, lease in ms (0: none), what to do without a free permit: 'wait' or
+# 'leave'. Returns the number of this acquisition, which always grows, or 0.
 ACQUIRE = Script(
     LINE
     + """
@@ -104,7 +104,8 @@ ACQUIRE = Script(
 """
 )
 
-# arg: initial count, highest count (0: any), how many. 1: released; 0: that would be too many.
+# arg: initial count, highest count (0: no limit), how many. Returns 1 if released, 0 if the count
+# would exceed the limit.
 RELEASE = Script(
     LINE
     + """
@@ -118,8 +119,9 @@ RELEASE = Script(
 """
 )
 
-# arg: ticket ('' = whoever holds it). 1: released; 0: it was free; -1: this hold had lapsed.
-# A hold that somebody else released is remembered in `freed`: its holder did not lose it.
+# arg: ticket ('' = any holder's). Returns 1 if released, 0 if the lock was free, -1 if this hold
+# had lapsed. If another process releases a hold, `freed` remembers it, so that its holder does not
+# get `LockLost`.
 RELEASE_HOLD = Script(
     LINE
     + """
@@ -150,8 +152,8 @@ RELEASE_HOLD = Script(
 """
 )
 
-# arg: ticket, initial count. For a waiter that was interrupted: out of the line, and what it
-# may have been handed meanwhile goes to the next.
+# arg: ticket, initial count. Removes an interrupted waiter from the line, and passes a permit that
+# it may have got meanwhile to the next waiter.
 ABANDON = Script(
     LINE
     + """
@@ -164,7 +166,7 @@ ABANDON = Script(
 """
 )
 
-# arg: initial count. What is free, claims that lapsed included.
+# arg: initial count. Returns the number of free permits, including lapsed claims.
 FREE = Script(
     """
   local free = tonumber(redis.call('hget', name, 'free') or arg[1])
@@ -173,8 +175,8 @@ FREE = Script(
     reads=True,
 )
 
-# A line without permits of its own, for conditions. WAIT: arg: ticket. 1: it was notified; 0:
-# it waits. A notified waiter that was killed passes its turn on.
+# For conditions: a line without permits of its own. arg: ticket. Returns 1 if the waiter was
+# notified, 0 if it has to wait. The notification of a killed waiter goes to the next one.
 WAIT = Script(
     LINE
     + """
@@ -186,7 +188,7 @@ WAIT = Script(
 """
 )
 
-# arg: ticket. The wait is over; 1: it was notified in the last moment.
+# arg: ticket. Ends a wait. Returns 1 if the waiter was notified at the last moment.
 STOP_WAITING = Script(
     LINE
     + """
