@@ -1,11 +1,11 @@
-"""What may travel: data, exactly as it was, never code and never pickle.
+"""Encodes the values that may travel: data, unchanged, never code and never pickle.
 
-msgpack carries it. What msgpack would change on the way (a tuple into a list, a key's type)
-goes as an extension type of ours, so that everything arrives as it left or is refused here,
-at the call, with the reason. Classes travel by name, as `shared.calls.references` allows.
+The format is msgpack. msgpack would change some values (a tuple into a list, the type of a key).
+Such values are encoded as extension types. So a value arrives unchanged, or the call refuses it
+with the reason. Classes travel by name, as `shared.calls.references` allows.
 
     writing     a value as bytes              reading    bytes as a value
-    describing  what each value is written as            graph  one object under two names
+    describing  the form of each value        graph      one object under two names
     kinds       built-in kinds                objects    classes: name and state
     values      of the standard library       arrays, tables, images  numpy, pandas, Pillow
 """
@@ -24,9 +24,9 @@ from shared.settings import current
 
 
 def dumps(value: Any, *, what: str = "the value", purpose: Purpose | None = None) -> bytes:
-    """The value as bytes; `NotPortable`, `NotAllowed` or `MessageTooLarge` when it can't be.
+    """Encode a value. Raises `NotPortable`, `NotAllowed` or `MessageTooLarge`; `what` names it.
 
-    With a purpose, large arrays lie beside the bytes, which then are a `Payload`.
+    With a purpose, large arrays are stored beside the message, and the result is a `Payload`.
     """
     try:
         return _dump(value, what)
@@ -58,7 +58,7 @@ def _dump(value: Any, what: str) -> bytes:
     except (TooDeep, RecursionError):
         raise NotPortable(what, "it is nested too deeply") from None
     except (ValueError, OverflowError) as error:
-        # msgpack says so of lists in lists.
+        # msgpack raises ValueError for too many nested lists.
         deep = "recursion" in str(error)
         reason = "it is nested too deeply" if deep else f"{type(error).__name__}: {error}"
         raise NotPortable(what, " ".join(reason.split())) from None
@@ -68,7 +68,10 @@ def _dump(value: Any, what: str) -> bytes:
 
 
 def loads(data: bytes) -> Any:
-    """What `dumps` was given; `NotPortable` or `NotAllowed` for bytes that it never made."""
+    """Decode a value that `dumps` encoded.
+
+    Raises `NotPortable` or `NotAllowed` for other bytes, and `MessageTooLarge`.
+    """
     limit = current().message_limit_bytes
     if len(data) > limit:
         raise MessageTooLarge("a message", len(data), limit)
@@ -77,7 +80,7 @@ def loads(data: bytes) -> Any:
     except DaySixError:
         raise
     except Exception as error:
-        # Whatever the bytes are, they get one clear refusal.
+        # Refuse any damaged bytes in the same way.
         raise NotPortable("a message", f"its bytes are damaged ({type(error).__name__})") from None
 
 

@@ -1,4 +1,4 @@
-"""What surrounds a call while it runs: whose it is, where its output goes, what was set up."""
+"""The context of a running call: its caller, its output, and its pool's initializer."""
 
 import collections
 import functools
@@ -21,7 +21,7 @@ _running: ContextVar["Running | None"] = ContextVar("running", default=None)
 
 
 class Running:
-    """One call that is being run in this process."""
+    """A call that runs in this process."""
 
     def __init__(self, call_id: str, reply_to: str, options: dict[str, Any], kind: str) -> None:
         self.call_id = call_id
@@ -32,7 +32,7 @@ class Running:
         self.captured = (
             output.Captured(
                 functools.partial(outbox.tell, reply_to, call_id),
-                # Its name stands before each line of a call.
+                # The call's name precedes each line.
                 whole_lines=options["output"] == "prefixed",
             )
             if options.get("output")
@@ -41,28 +41,28 @@ class Running:
 
     @property
     def kinds(self) -> list[str]:
-        """The pools whose tasks wait for this call, its own the last."""
+        """The kinds of pools whose tasks wait for this call; the last is the call's own kind."""
         return [*self.options.get("kinds", ()), self.kind]
 
     @property
     def daemon(self) -> bool:
-        """Whether it may not have children: a daemonic process, or a pool's task."""
+        """True if the call is a daemonic process, which may not start processes."""
         process = self.options.get("process")
         return bool(process and process["daemon"])
 
     def rest(self) -> list[tuple[str, str]]:
-        """What was printed and not sent yet: it goes along with the outcome."""
+        """The printed text that was not sent yet. It is sent with the outcome."""
         return self.captured.take() if self.captured else []
 
 
 def alone() -> bool:
-    """Whether this process runs nothing beside the call, as a prefork worker's does."""
+    """True if this process runs only this call, as a prefork worker's process does."""
     call = _running.get()
     return call is not None and call.kind == PoolKind.PREFORK
 
 
 def current() -> Running | None:
-    """The call that this thread or greenlet is running, if any."""
+    """The call that this thread or greenlet runs, or None."""
     return _running.get()
 
 
@@ -73,7 +73,7 @@ def running(request: Any, reply_to: str, options: dict[str, Any]) -> Iterator[Ru
     call = Running(request.id, reply_to, options, kind)
     token = _running.set(call)
     output.route(_capture_of_this_thread)
-    # A pool child runs one call at a time: what its other threads print is the call's too.
+    # A prefork process runs one call at a time, so the output of its other threads belongs to it.
     alone = kind == PoolKind.PREFORK and call.captured is not None
     if alone:
         output.everything_to(call.captured)
@@ -90,15 +90,18 @@ def _capture_of_this_thread() -> "output.Captured | None":
     return call.captured if call is not None else None
 
 
-# A pool's initializer runs once in each worker process, before the pool's first task there.
-# The pools of the last while are remembered, not all of them: a worker lives long.
+# A pool's initializer runs once in each worker process, before the pool's first call there.
+# A worker lives long, so it remembers only the latest pools.
 _SET_UPS_KEPT = 1_000
 _set_ups: "collections.OrderedDict[str, Exception | None]" = collections.OrderedDict()
 _set_up_lock = threading.RLock()
 
 
 def set_up(pool_id: str, initializer: Callable[..., Any], args: list[Any]) -> None:
-    """Run a pool's initializer once in this process; raises what it raised, each time."""
+    """Run a pool's initializer once in this process.
+
+    If the initializer failed, this call and every later one raise its exception.
+    """
     with _set_up_lock:
         if pool_id not in _set_ups:
             try:
@@ -113,14 +116,14 @@ def set_up(pool_id: str, initializer: Callable[..., Any], args: list[Any]) -> No
         raise failed
 
 
-# How many chunks of a pool with ``maxtasksperchild`` this process has run. As above, not all
-# pools are remembered.
+# How many chunks of a pool with ``maxtasksperchild`` this process has run. Only the latest pools
+# are remembered.
 _runs: "collections.OrderedDict[str, int]" = collections.OrderedDict()
 _worn_out = False
 
 
 def count_run(pool_id: str, at_most: int) -> None:
-    """Note that this process has run one more chunk of a pool that wants no more than so many."""
+    """Count one chunk of a pool in this process, and wear the process out at `at_most` chunks."""
     _runs[pool_id] = _runs.pop(pool_id, 0) + 1
     while len(_runs) > _SET_UPS_KEPT:
         _runs.popitem(last=False)
@@ -129,18 +132,18 @@ def count_run(pool_id: str, at_most: int) -> None:
 
 
 def wear_out() -> None:
-    """Have this process replaced after its task, where a pool replaces processes."""
+    """Make a prefork worker replace this process after its task."""
     global _worn_out  # noqa: PLW0603 - a process is worn out once
     _worn_out = True
 
 
 def worn_out() -> bool:
-    """Whether this process should end: a pool had its ``maxtasksperchild``, or a script its run."""
+    """True if this process should end, after a pool's ``maxtasksperchild`` or a script's run."""
     return _worn_out
 
 
 def inherited() -> dict[str, Any]:
-    """The options that every call takes along which is sent from here."""
+    """The options of this process that every call sent from here carries."""
     options: dict[str, Any] = {}
     if (shown := settings.current().output) != "off":
         options["output"] = shown
@@ -155,5 +158,5 @@ def inherited() -> dict[str, Any]:
 
 
 def whereabouts() -> dict[str, Any]:
-    """The process that this is, for its caller."""
+    """This process's pid, host and Python version, for its caller."""
     return {"pid": os.getpid(), "host": socket.gethostname(), "python": sys.version.split()[0]}

@@ -1,13 +1,13 @@
-"""How outcomes come back: one reply stream per client process, one thread that reads it.
+"""How outcomes come back: each client process has one reply stream and one thread that reads it.
 
     worker                         Redis                        client
     run the call
     XADD replies:<client> ───────► stream with a lease ───────► XREAD (blocking)
-    acknowledge                                                  hand to whoever waits
+    acknowledge                                                  resolve the waiting result
 
-The stream lives as long as its client renews the lease; a worker never creates it, so that
-nothing is left of a client that died. Reading by position survives a lost connection, where
-popping from a list would lose what was on its way.
+The stream lives as long as its client renews the lease. A worker never creates a stream, so a
+client that died leaves nothing behind. The client reads by position: after a lost connection it
+reads the same entries again. Popping from a list would lose the entries in flight.
 """
 
 import atexit
@@ -33,28 +33,28 @@ OnReply = Callable[["bytes | Exception"], None]
 OnNews = Callable[[bytes], None]
 
 _READ_AT_ONCE = 500
-# What was read is taken off the stream when it is so many entries, or bytes, or after a while.
+# Entries that were read are trimmed after so many entries, so many bytes, or so much time.
 _TRIM_ENTRIES = 500
 _TRIM_BYTES = 1_000_000
 _QUIET_S = 0.5
-# The thread may be in a command that Redis does not answer.
+# How long to wait for the thread at exit. It may be in a command that Redis does not answer.
 _END_WITHIN_S = 2.0
 
 
 class Inbox:
-    """This process's reply stream, and the one thread that reads it."""
+    """This process's reply stream, and the thread that reads it."""
 
     def __init__(self, settings: Settings) -> None:
         self.name = REPLIES + new_word()
         self._settings = settings
         self._lease_ms = int(settings.reply_lease_s * 1000)
         self._block_s = min(settings.reply_lease_s / 4, 5.0)
-        # Its reads block, so it needs more patience than the other connections.
+        # Reads of the stream block, so this connection has a longer timeout than others.
         self._redis: Any = connect(
             settings, answer_within_s=self._block_s + settings.redis_timeout_s
         )
-        # Call id → who waits for its outcome, what stands before its output, who waits for news.
-        # Each use is one step of a dict, which needs no lock.
+        # Call id → receiver of the outcome, prefix of the output, receiver of news.
+        # Each use is one atomic operation of a dict, so it needs no lock.
         self._waiting: dict[str, tuple[OnReply, str, OnNews | None]] = {}
         self._read_entries = self._read_bytes = 0  # since the stream was trimmed
         with foreseen(settings):
@@ -68,14 +68,15 @@ class Inbox:
     def expect(
         self, call_id: str, on_reply: OnReply, *, name: str = "", on_news: OnNews | None = None
     ) -> None:
-        """Have `on_reply` called, once, in the reading thread, with the outcome's bytes.
+        """Register a call. The reading thread calls `on_reply` once, with the outcome's bytes.
 
-        `name` stands before the call's output with ``OUTPUT=prefixed``.
+        It calls `on_reply` with an exception if no outcome can arrive any more. With
+        ``OUTPUT=prefixed``, `name` precedes the call's output.
         """
         self._waiting[call_id] = (on_reply, name, on_news)
 
     def forget(self, call_id: str) -> None:
-        """Stop waiting for a call; what still comes is ignored."""
+        """Stop waiting for a call. A later outcome is ignored."""
         self._waiting.pop(call_id, None)
 
     def close(self) -> None:
@@ -88,7 +89,7 @@ class Inbox:
             logger.debug("the reply stream stays until its lease ends: %s", error)
 
     def _wake_to_end(self) -> None:
-        """Have the reading thread end: it waits in Redis, for an entry."""
+        """End the reading thread by an entry on the stream, for which the thread waits."""
         if self._closed:
             return
         self._closed = True
@@ -131,13 +132,13 @@ class Inbox:
                         self._fail_all(gone)
                         time.sleep(LONGEST_PAUSE_S)
             except Exception as error:
-                # This thread is the only one that reads: it goes on, and nobody waits in vain.
+                # Go on, because no other thread reads the stream. Fail the waiting calls.
                 logger.exception("the reply stream was not read")
                 self._fail_all(error)
                 time.sleep(LONGEST_PAUSE_S)
 
     def _read(self, wait_s: float) -> list[Any]:
-        """The next entries: each its position, and its fields and values in turn."""
+        """The next entries: for each its position, and its fields and values in turn."""
         command = ("XREAD", "COUNT", _READ_AT_ONCE, "BLOCK", int(wait_s * 1000))
         answer = ask(self._redis, *command, "STREAMS", self.name, self._position)
         # RESP3 answers {name: entries}, RESP2 [[name, entries]].
@@ -151,7 +152,7 @@ class Inbox:
             try:
                 self._read_one(dict(zip(parts[::2], parts[1::2], strict=True)))
             except Exception as error:
-                # Others may write to the stream, too. What no worker wrote answers nobody.
+                # Other programs may write to the stream too. Skip an entry that is no answer.
                 logger.warning("an entry of the reply stream is no answer: %r", error)
 
     def _read_one(self, fields: dict[bytes, bytes]) -> None:
@@ -183,13 +184,13 @@ class Inbox:
         try:
             callback(payload)
         except BaseException:
-            # A caller's callback must not stop the answers of all others, not even by exiting.
+            # A failing callback, even one that exits, must not stop the answers of other calls.
             logger.exception("a callback failed")
 
     def _show(self, call_id: str, fields: dict[bytes, bytes]) -> None:
         on_reply, name, _ = self._waiting.get(call_id, _NOBODY)
         if on_reply is None:
-            return  # of a call that nobody waits for any more
+            return  # the caller does not wait for this call any more
         prefix = f"{name}: " if self._settings.output == "prefixed" else ""
         for stream in output.STREAMS:
             if stream.encode() in fields:
@@ -197,8 +198,8 @@ class Inbox:
                 try:
                     output.show(stream, text, prefix)
                 except (OSError, ValueError, AttributeError) as error:
-                    # A closed or missing terminal, or one that lacks a letter: the results
-                    # matter more.
+                    # The terminal is closed or missing, or cannot show a character. Go on: the
+                    # results matter more.
                     logger.debug("output of %s is not shown: %s", name, error)
 
     def _fail_all(self, error: Exception) -> None:
@@ -212,7 +213,8 @@ _NOBODY: tuple[OnReply | None, str, OnNews | None] = (None, "", None)
 inbox = PerProcess(lambda: Inbox(current()))
 
 
-# Registered before what waits for answers at exit (pools, processes), so that it runs after.
+# Registered before the exit functions of pools and processes, which wait for answers, so that this
+# one runs after them.
 @atexit.register
 def _close_at_exit() -> None:
     if (opened := inbox.existing()) is not None:

@@ -1,13 +1,13 @@
-"""How a worker process sends the outcomes of many calls in one round trip.
+"""Sends the outcomes of many calls of a worker process in one round trip.
 
     one thread or greenlet         another                          Redis
     put(outcome 1)
     send() ──────────────────────► put(outcome 2), and goes on ───► outcome 1, acknowledged
     send() ───────────────────────────────────────────────────────► outcome 2, acknowledged
 
-Who puts an outcome and finds nobody sending sends all that wait; so one alone is not held up.
-An outcome and its acknowledgement are one step in Redis. Until then the message stays taken: a
-worker that is killed in between runs the call again, and loses nothing.
+A thread that puts an outcome sends all waiting outcomes, unless another thread is sending. So a
+single outcome is not delayed. Redis stores an outcome and acknowledges its message in one step.
+Until then the message stays taken. If the worker is killed before that, the call runs again.
 """
 
 import logging
@@ -30,10 +30,10 @@ Entry = dict[str, str | bytes]
 _AT_ONCE = 100
 _AT_ONCE_BYTES = 1_000_000
 
-# ARGV: for each outcome the stream, what its worker has taken, the message's number there, how
-# many entries it has, and for each of them the number of its fields and values, and these. A
-# message that is not there any more was answered already, or has gone to another worker. Gives
-# how each went: 1, 0 for such a message, or what Redis says against it.
+# ARGV: for each outcome the stream, the worker's taken hash, the message's number in it, the number
+# of entries, and for each entry the number of its fields and values, and the fields and values.
+# Returns for each outcome 1, an error's text, or 0. With 0 the message is not in the hash any more:
+# it was answered already, or has gone to another worker.
 SEND = Lua("""
 local went, at = {}, 1
 while at <= #ARGV do
@@ -58,14 +58,14 @@ return went
 
 @dataclass(frozen=True)
 class Answer:
-    """One call's outcome, and what it printed, on their way to a client's stream."""
+    """One call's outcome and its last output, to be sent to a client's stream."""
 
     reply_to: str
     delivery_tag: str
     entries: Sequence[dict[str, Any]]
 
     def arguments(self) -> list[Any]:
-        """For `SEND`."""
+        """The arguments of `SEND` for this answer."""
         key, number = parse_tag(self.delivery_tag) or ("", "")
         arguments: list[Any] = [self.reply_to, key, number, len(self.entries)]
         for entry in self.entries:
@@ -76,7 +76,10 @@ class Answer:
 
 
 def send(client: redis.Redis, answers: Sequence[Answer]) -> None:
-    """Put outcomes on their streams, and acknowledge their messages. Raises `redis.RedisError`."""
+    """Append outcomes to their streams and acknowledge their messages.
+
+    Raises `redis.RedisError`.
+    """
     arguments = [part for answer in answers for part in answer.arguments()]
     went = SEND.ask(client, 0, *arguments)
     for answer, said in zip(answers, went, strict=True):
@@ -85,16 +88,17 @@ def send(client: redis.Redis, answers: Sequence[Answer]) -> None:
 
 
 class Outbox:
-    """What a worker process has to answer. Its methods may be called from any thread."""
+    """The waiting outcomes of a worker process. All methods are safe from any thread."""
 
     def __init__(self) -> None:
         self._waiting: deque[Answer] = deque()
         self._sending = threading.Lock()
 
     def put(self, answer: Answer) -> None:
-        """Send an outcome, or leave it to who is sending; the message is settled along with it.
+        """Send an outcome, or leave it to the thread that is sending.
 
-        While Redis is away the outcome waits, and so does its acknowledgement.
+        The message is acknowledged together with its outcome. While Redis is unavailable, both
+        wait.
         """
         self._waiting.append(answer)
         try:
@@ -104,7 +108,7 @@ class Outbox:
             logger.warning("%d outcomes wait for Redis: %s", len(self._waiting), error)
             ownership.owner().act(self._send_all)
         except BaseException:
-            # The call that was sending is ended from outside; the others' outcomes go on.
+            # The sending call was ended from outside. The outcomes of others must still be sent.
             ownership.owner().act(self._send_all)
             raise
 

@@ -1,4 +1,4 @@
-"""What became of the items of a call, on their way from the worker to the caller."""
+"""The outcomes of a call's items, which travel from the worker to the caller."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from shared.errors import NotPortable
 
 
 class Outcome(NamedTuple):
-    """What became of one item: its value, or its error and the remote traceback."""
+    """The outcome of one item: its value, or its error and the remote traceback."""
 
     ok: bool
     value: Any
@@ -17,21 +17,21 @@ class Outcome(NamedTuple):
     broken: bool = False  # the pool's initializer failed
 
     def result(self) -> Any:
-        """The value; raises the error, the remote traceback as its cause."""
+        """The value. Raises the error, with the remote traceback as its cause."""
         if self.ok:
             return self.value
         raise self.error()
 
     def error(self) -> BaseException:
-        """The error, the remote traceback as its cause."""
+        """The error, with the remote traceback as its cause."""
         error: BaseException = self.value
         return exceptions.with_traceback(error, self.traceback) if self.traceback else error
 
 
 class Outcomes:
-    """What became of a chunk's items, in their order; one that failed may be the last.
+    """The outcomes of a chunk's items, in order. After a failed item the rest may be missing.
 
-    The values lie side by side, an error where one failed: most chunks have none, and need no
+    `values` holds a value, or the error, for each item. Most chunks have no error, so they need no
     object for each item.
     """
 
@@ -40,12 +40,12 @@ class Outcomes:
     ) -> None:
         self.values = values
         self.failed = failed or {}
-        self.seconds = seconds  # that they took to run
-        self.size_bytes = 0  # on the way back
+        self.seconds = seconds  # the items' time to run
+        self.size_bytes = 0  # the size of the reply
 
     @classmethod
     def of(cls, *outcomes: Outcome) -> "Outcomes":
-        """These."""
+        """The outcomes of a chunk from single outcomes."""
         failed = {index: one for index, one in enumerate(outcomes) if not one.ok}
         return cls([one.value for one in outcomes], failed)
 
@@ -62,7 +62,10 @@ class Outcomes:
 
 
 def decode_outcomes(payload: bytes, items: int | None = None) -> Outcomes:
-    """The outcomes of a chunk, of so many items if that is known; `NotPortable` for bytes that hold none."""
+    """The outcomes in a reply. `items`: how many items the call had, if known.
+
+    Raises `NotPortable` if the bytes are not the outcomes of such a call.
+    """
     found = codec.loads(payload)
     if not _is_right(found, items):
         raise NotPortable("an answer", "it does not hold the outcomes of what was called")
@@ -82,7 +85,7 @@ def _is_right(found: Any, items: int | None) -> bool:
     values, failed, seconds = found
     if not (type(values) is list and type(failed) is dict and type(seconds) in (int, float)):
         return False
-    # An error may end its chunk.
+    # After a failed item the rest of its chunk may be missing.
     if not values or (items is not None and len(values) > items):
         return False
     if not failed and items not in (None, len(values)):
@@ -98,15 +101,15 @@ def _is_right(found: Any, items: int | None) -> bool:
 
 
 def encode_outcomes(outcomes: Outcomes) -> bytes:
-    """The bytes of a chunk's outcomes; what cannot travel is an error that says so."""
+    """The bytes of a chunk's outcomes. A value that cannot travel becomes a `NotPortable` error."""
     try:
         return _pack(outcomes)
     except Exception:
-        # One of them cannot travel: find out which, the others keep their values.
+        # One value cannot travel. Check each, so that the others keep their values.
         try:
             return _pack(Outcomes.of(*map(_portable, outcomes)))
         except Exception as refusal:
-            # Together they are too much: the caller must hear at least that.
+            # All together they are too large. Send at least that error.
             return _pack(Outcomes.of(Outcome(False, refusal)))
 
 

@@ -1,11 +1,11 @@
-"""What a queue, a lock, a managed list … have in common: they are names.
+"""Handles: the common base of queues, locks, managed lists and other remote objects.
 
-A handle holds no data, only a name in Redis and a few small parameters. As an argument of a
-task, as an item of a queue or of a managed list, it travels as its kind, name and parameters,
-and is a handle again where it arrives; nothing of it is executed on the way.
+A handle holds no data, only a name in Redis and a few small parameters. It can be an argument of a
+task, or an item of a queue or a managed list. It travels as its kind, name and parameters, and
+becomes a handle again in the receiving process. No code travels.
 
-Where a handle lies inside another (a queue in a managed dict), the outer one counts it in its
-``refs`` and keeps it alive: see `shared.handles.leases`.
+A handle may be an item of another handle (a queue in a managed dict). The outer handle counts it in
+its ``refs`` and keeps it alive: see `shared.handles.leases`.
 """
 
 import importlib
@@ -18,7 +18,7 @@ from shared.broker.keys import new_word
 from shared.errors import NotPortable
 from shared.handles.leases import keeper
 
-# Each kind and its class: only these are ever made from a message.
+# Each kind and its class. A message can make only these.
 _PACKAGE = "shared.multiprocessing"
 _KINDS = {
     "parcel": "shared.calls.parcels:Parcel",
@@ -59,21 +59,21 @@ _KINDS = {
 
 
 class Handle:
-    """The base of everything remote that has a name."""
+    """The base class of all remote objects."""
 
     _kind: ClassVar[str]
     _name: str
 
     def _open(self, name: str | None = None, *parameters: Any) -> None:
-        """Become the handle of that name (None: of a new one). Connects to nothing.
+        """Set the name (None: a new name). Does not connect to Redis.
 
-        Subclasses take their parameters from here, whether they were constructed or arrived.
+        Called for new handles and for received ones, so subclasses set their parameters here.
         """
         self._name = name or f"{self._kind}:{new_word()}"
         keeper.watch(self)
 
     def _parameters(self) -> list[Any]:
-        """What `_open` takes, besides the name; data or other handles."""
+        """The parameters for `_open`, besides the name: data or other handles."""
         return []
 
     def _names(self) -> tuple[str, ...]:
@@ -81,7 +81,10 @@ class Handle:
         return (self._name,)
 
     def __handle__(self) -> list[Any]:
-        """What travels: kind, name and parameters."""
+        """The parts that travel: kind, name and parameters.
+
+        Raises `NotPortable` for a subclass that is no kind itself.
+        """
         if find_class(self._kind) is not type(self):
             raise NotPortable(
                 f"{type(self).__qualname__} {self._name!r}",
@@ -92,7 +95,7 @@ class Handle:
         return [self._kind, self._name, self._parameters()]
 
     def __reduce__(self) -> Any:
-        # For a local `multiprocessing.Process` only: nothing of ours ever unpickles.
+        # Only for a local `multiprocessing.Process`. This library never unpickles.
         return reopen, (type(self), self._name, self._parameters())
 
 
@@ -100,7 +103,7 @@ _Any = TypeVar("_Any", bound=Handle)
 
 
 def reopen(cls: type[_Any], name: str | None, parameters: list[Any]) -> _Any:
-    """A handle of a class by its name; None for a new one."""
+    """A handle of the given class and name (None: a new name)."""
     handle = cls.__new__(cls)
     handle._open(name, *parameters)  # noqa: SLF001 - a proxy's public names are its user's
     return handle
@@ -113,14 +116,17 @@ def key_of(handle: Any) -> str:
 
 
 def rebuild(kind: str, name: str, parameters: list[Any]) -> Handle:
-    """The handle that `__handle__` described; NotPortable for a kind that is none."""
+    """Make a handle from the parts that `__handle__` gave.
+
+    Raises `NotPortable` for an unknown kind.
+    """
     if kind not in _KINDS:
         raise NotPortable("a message", f"it has a handle of unknown kind {kind!r}")
     return reopen(find_class(kind), name, parameters)
 
 
 def find_class(kind: str) -> type[Handle]:
-    """The class of a kind, its module imported at the first need."""
+    """The class of a kind. Imports its module at the first use."""
     module, _, name = _KINDS[kind].partition(":")
     found: type[Handle] = getattr(importlib.import_module(module), name)
     return found
@@ -134,14 +140,14 @@ _inside = _Inside()
 
 
 def collect_anew() -> None:
-    """Forget the names that were collected so far: the value is encoded once more."""
+    """Forget the names collected so far, because the value is encoded again."""
     if _inside.names is not None:
         _inside.names.clear()
 
 
 @contextmanager
 def collecting() -> Iterator[list[str]]:
-    """The names of all handles that are encoded meanwhile, by this thread."""
+    """Collect the names of all handles that this thread encodes inside the block."""
     before, _inside.names = _inside.names, []
     try:
         yield _inside.names

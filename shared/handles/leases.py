@@ -1,14 +1,14 @@
-"""What is in use stays, what nobody uses goes: every key has a lease, one thread renews them.
+"""Leases of handles: keys in use are renewed, and unused keys expire.
 
-Each process that has handles (queues, locks, managed objects …) runs one thread, the keeper.
-It renews two things, and so does `shared.broker.renewing` while the keeper has no turn:
+Each process with handles (queues, locks, managed objects …) has one renewing thread, the keeper.
+While a task holds the GIL, `shared.broker.renewing` renews instead. Two things are renewed:
 
-- the keys of every handle that is alive here, and of those that lie in its container, in
-  theirs, and so on: `HANDLE_LEASE_S`;
-- every hold: a lock that is held, the end of a pipe that is open: `LOCK_LEASE_S`. A hold has
-  a deadline of its own, because its keys stay while others still want the lock.
+- The keys of every handle that is alive in this process, and of all handles inside it. Their lease
+  is `HANDLE_LEASE_S`.
+- Every hold: a held lock, or the open end of a pipe. Its lease is `LOCK_LEASE_S`. A hold has a
+  deadline of its own, because the keys of a lock live on while other processes wait for it.
 
-A process that is killed renews nothing, and what only it used disappears.
+A killed process renews nothing, so the keys that only it used expire.
 """
 
 import os
@@ -25,7 +25,7 @@ from shared.endings import Background
 from shared.handles.scripts import Script
 from shared.settings import current
 
-# All the keys that a handle may have: its name, and its name with one of these.
+# A handle's keys are its name with each of these suffixes.
 SUFFIXES = (
     *("", ":items", ":line", ":claims", ":refs"),
     *(":pending", ":held", ":order", ":keys", ":freed"),
@@ -33,7 +33,8 @@ SUFFIXES = (
 _SUFFIXES = "local SUFFIXES = {" + ", ".join(f"'{suffix}'" for suffix in SUFFIXES) + "}"
 _AT_ONCE = 200
 
-# arg: names of handles. Follows `refs`, each name once, so that cycles end.
+# arg: names of handles. Renews them and the handles in their `refs`, each name once, so that a
+# cycle ends.
 _RENEW = Script(
     _SUFFIXES
     + """
@@ -52,8 +53,8 @@ _RENEW = Script(
     reads=True,
 )
 
-# arg: the lease in ms, then name, ticket and '1' for a hold that revives. Answers 1 for each
-# that goes on, 0 for each that had run out.
+# arg: the lease in ms, then for each hold its name, its ticket, and '1' if it may be revived.
+# Returns 1 for each renewed hold, and 0 for each hold whose lease had ended.
 _RENEW_HOLDS = Script(
     """
     local present, answers = now(), {}
@@ -89,23 +90,23 @@ _DELETE = Script(
 
 @dataclass(eq=False)
 class Hold:
-    """A claim on a handle that this process keeps up; `lost` once it ran out."""
+    """A claim on a handle, which this process renews. `lost` is set when its lease has ended."""
 
     name: str
     ticket: str
-    revives: bool = False  # a pipe's end is open again after a pause; a lock is not held again
+    revives: bool = False  # true for a pipe's end, which is renewed even after its lease ended
     lost: bool = False
-    over: bool = False  # nobody needs it any more; may be set while garbage is collected
+    over: bool = False  # no longer needed; may be set during garbage collection
 
 
 class Keeper:
-    """The one thread of this process that renews; it starts with the first thing to renew."""
+    """The renewing thread of this process. It starts with the first handle or hold."""
 
     def __init__(self) -> None:
         self._forget()
 
     def _forget(self) -> None:
-        self._changed = threading.Condition()  # the old one may be held, by a thread that is gone
+        self._changed = threading.Condition()  # a thread that a fork left out may hold the old
         self._handles: weakref.WeakSet[Any] = weakref.WeakSet()
         self._holds: set[Hold] = set()
         self._thread: Background | None = None
@@ -120,17 +121,17 @@ class Keeper:
         renewing.handles.keep(name, name)
 
     def keep(self, hold: Hold) -> None:
-        """Renew a hold until it is dropped."""
+        """Renew a hold until `drop` is called."""
         with self._changed:
             first = not self._holds
             self._holds.add(hold)
             self._start()
             if first:
-                self._rouse()  # it sleeps until the next handle is due, which may be too late
+                self._rouse()  # the thread sleeps until the next handle is due: too late for a hold
         renewing.holds.keep(f"{hold.name} {hold.ticket}", hold.name, hold.ticket, 0)
 
     def drop(self, hold: Hold) -> None:
-        """Renew a hold no more."""
+        """Stop renewing a hold."""
         with self._changed:
             self._holds.discard(hold)
         renewing.holds.drop(f"{hold.name} {hold.ticket}")
@@ -141,7 +142,7 @@ class Keeper:
             return list(self._handles)
 
     def become_another(self) -> None:
-        """In a forked child: the handles are used here too, the holds are the parent's."""
+        """In a forked child: keep renewing the handles. The holds belong to the parent."""
         handles = self._handles
         self._forget()
         self._handles = handles
@@ -153,7 +154,7 @@ class Keeper:
         self._rouse()
 
     def _rouse(self) -> None:
-        """Have the thread look anew at what is due."""
+        """Wake the thread to check which renewals are due."""
         with self._changed:
             self._wake = True
             self._changed.notify()
@@ -178,7 +179,7 @@ class Keeper:
                 if not self._wake:
                     self._changed.wait(max(0.0, due - time.monotonic()))
                 if self._wake:
-                    # The first hold is as fresh as its acquisition.
+                    # The first hold was just acquired, so its renewal is not due yet.
                     self._wake = False
                     holds_at = time.monotonic() + current().lock_lease_s / 4
                     handles_at = min(handles_at, time.monotonic() + current().handle_lease_s / 4)
@@ -196,7 +197,7 @@ class Keeper:
                     self._renew_handles()
                 absence.end()
             except Exception as error:
-                # Nothing is lost before the lease ends, so try again soon.
+                # Retry soon. No lease is lost before its end.
                 absence.wait(error)
                 handles_at = holds_at = time.monotonic()
 
@@ -222,13 +223,13 @@ class Keeper:
 
 
 def renew(names: Iterable[str]) -> None:
-    """Renew the lease of these handles, and of all that lies in them."""
+    """Renew the leases of these handles, and of the handles inside them."""
     for some in _slices(list(dict.fromkeys(names))):
         _RENEW("keeper", *some)
 
 
 def delete(names: Iterable[str]) -> None:
-    """Remove these handles' keys from Redis at once."""
+    """Delete these handles' keys from Redis."""
     for some in _slices(list(names)):
         _DELETE("keeper", *some)
 

@@ -1,7 +1,7 @@
-"""One atomic step on Redis, done exactly once, and the bell that ends a wait for one.
+"""Scripts that take effect exactly once, and bells that wake a waiting process.
 
-A script's answer may be lost on the way back; redis-py then sends the script again. Every
-caller therefore has a record of its last request and answer, written by the same script:
+A script's answer may be lost on its way back, and redis-py then sends the script again. So the
+script itself records the caller's last request and its answer:
 
     caller                       Redis
     request 7: append x ───────► appended; record of this caller = (7, answer)
@@ -25,16 +25,16 @@ from shared.broker.per_process import PerProcess
 from shared.errors import HandleLost
 from shared.settings import Settings, current
 
-# How long a caller's last answer is kept: longer than all attempts to send it again.
+# How long a caller's last answer is kept. All retries end sooner.
 _ANSWER_KEPT_MS = 60_000
-# How long one blocking command may last. Whoever waits looks again after it, so that a bell
-# that was lost with its connection, or rung for a waiter that was killed, delays nobody longer.
+# How long one blocking command may last. After it a waiter checks again. So a bell that was lost
+# with its connection, or rung for a killed waiter, delays the others by at most this time.
 LOOK_AGAIN_S = 1.0
-# How long a bell that nobody hears keeps ringing.
+# How long a bell (a list with one entry) is kept if its waiter does not read it.
 _BELL_MS = 60_000
 
-# KEYS: the handle's name, the caller's record. ARGV: request ('' = a read, not recorded), the
-# lease in ms, the script's own arguments.
+# KEYS: the handle's name, the caller's record. ARGV: the request's number ('' for a script that
+# only reads, which is not recorded), the lease in ms, the script's own arguments.
 _FRAME = """
 local name, lease = KEYS[1], ARGV[2]
 local arg = {}
@@ -79,15 +79,19 @@ return answer
 
 
 class Script:
-    """A Lua script on one handle's keys; see `_FRAME` for what it finds around it."""
+    """A Lua script on one handle's keys. Its text may use the functions of `_FRAME`."""
 
     def __init__(self, body: str, *, reads: bool = False) -> None:
-        """`reads`: it changes nothing, so it needs no record and may simply run again."""
+        """Set `reads` for a script that changes nothing: it may run again without a record."""
         self._lua = Lua(_FRAME % {"body": body, "kept_ms": _ANSWER_KEPT_MS, "bell_ms": _BELL_MS})
         self._reads = reads
 
     def __call__(self, name: str, *arguments: Any) -> Any:
-        """Run it; `BrokerUnavailable` when Redis is away, `HandleLost` when the data is."""
+        """Run the script on a handle and return its answer.
+
+        Raises `BrokerUnavailable` if Redis does not answer, and `HandleLost` if the handle's data
+        has expired.
+        """
         lease_s = current().handle_lease_s
         request = "" if self._reads else f"{next(_requests)}"
         parameters = [name, f"caller:{me()}", request, int(lease_s * 1000), *arguments]
@@ -100,38 +104,37 @@ class Script:
                 raise
 
     def read_command(self, name: str, *arguments: Any) -> tuple[Any, ...]:
-        """The command that runs it once, for a script that only reads."""
+        """The Redis command that runs a reading script once."""
         lease_ms = int(current().handle_lease_s * 1000)
         return ("EVAL", self._lua.text, 2, name, "caller:", "", lease_ms, *arguments)
 
 
 def me() -> str:
-    """This thread of this process (or greenlet), in one word that no other ever has."""
+    """A word that identifies this thread or greenlet; no other thread ever has the same."""
     return _identity().word
 
 
 def ticket() -> str:
-    """A name for one wait of this thread; its bell rings for no other."""
+    """A new name for one wait of this thread. Its bell wakes no other wait."""
     return f"{me()}.{next(_requests)}"
 
 
 def hear(the_ticket: str, deadline: float | None) -> bytes | None:
-    """Wait for a ticket's bell: what it was rung with, or None when it is time to look again.
+    """Wait for a ticket's bell, and return the value with which it was rung.
 
-    That is at the deadline (of `time.monotonic`), after `LOOK_AGAIN_S`, or when the connection
-    was lost and the bell may have been lost with it.
+    Returns None when the caller should check again: at the deadline (of `time.monotonic`), after
+    `LOOK_AGAIN_S`, or after a lost connection, with which the bell may be lost.
     """
     answer = block(["BLPOP", f"bell:{the_ticket}"], deadline)
     return None if answer is None else bytes(answer[1])
 
 
 def block(command: list[str], deadline: float | None, *, look_again_s: float = LOOK_AGAIN_S) -> Any:
-    """The answer of a blocking command, or None; see `hear`."""
+    """Run a blocking command. Returns its answer, or None as `hear` does."""
     left = look_again_s if deadline is None else min(deadline - time.monotonic(), look_again_s)
     if left <= 0:
         return None
-    # Redis takes 0 for "for ever", and counts in milliseconds: round up, so that a wait is
-    # never shorter than asked for.
+    # Round up to milliseconds, Redis' unit: a wait must not be too short, and 0 means "for ever".
     left = math.ceil(left * 1000) / 1000
     pool = _patient(current()).connection_pool
     try:
@@ -140,19 +143,20 @@ def block(command: list[str], deadline: float | None, *, look_again_s: float = L
             connection.send_command(*command, left)
             return connection.read_response(timeout=left + current().redis_timeout_s)
         except BaseException:
-            # KeyboardInterrupt too: the answer is still to come, nobody else may read it.
+            # Also after KeyboardInterrupt: the answer is still to come, and the connection's next
+            # user must not read it.
             connection.disconnect()
             raise
         finally:
             pool.release(connection)
     except AWAY:
-        # The next look goes through `store`, which says so when Redis stays away.
+        # The caller checks again through `store`, which raises if Redis stays unavailable.
         time.sleep(min(left, SHORTEST_PAUSE_S))
         return None
 
 
 def hear_beside(the_ticket: str, deadline: float | None, others: list[Any]) -> None:
-    """`hear`, and come back early too when one of the others is ready, as `select` means it."""
+    """Wait as `hear` does, and also return when one of the other objects is readable."""
     left = LOOK_AGAIN_S if deadline is None else min(deadline - time.monotonic(), LOOK_AGAIN_S)
     pool = _patient(current()).connection_pool
     with foreseen():
@@ -162,21 +166,21 @@ def hear_beside(the_ticket: str, deadline: float | None, others: list[Any]) -> N
             connection.send_command("BLPOP", f"bell:{the_ticket}", max(left, 0.001))
             wait_locally([socket, *others], max(left, 0))
         finally:
-            # Its answer may be on the way: whoever waits looks again, so it may be lost.
+            # Drop the connection with its pending answer. The caller checks again anyway.
             connection.disconnect()
             pool.release(connection)
 
 
 @lru_cache(maxsize=1)
 def _patient(settings: Settings) -> redis.Redis:
-    """The client for waiting: as many connections as there are waiters."""
+    """The client for blocking commands, with one connection for each waiter."""
     client = connect(settings)
     client.connection_pool.max_connections = 2**31
     return client
 
 
 class _Identity(threading.local):
-    """One word a thread; under gevent's patch, one a greenlet."""
+    """One word for each thread, or for each greenlet under gevent's patch."""
 
     def __init__(self, process: str) -> None:
         self.word = f"{process}.{next(_requests)}"
