@@ -26,8 +26,9 @@ except SettingsError as error:
 app.conf.imports = ("shared.calls.running", "worker.functions")
 app.Task.Request = f"{requests.__name__}:{requests.Request.__name__}"
 app.conf.worker_consumer = f"{requests.__name__}:{requests.Consumer.__name__}"
-# A task's follow-ups wait for Redis ten minutes at least; a client is told sooner. Celery keeps a
-# chord's claim as long as all of these attempts may take, so there has to be an end.
+# A task's follow-ups are retried for at least ten minutes while Redis is unavailable. A client's
+# own calls fail sooner. There must be an end, because Celery keeps a chord's claim for as long as
+# all retries may take.
 app.conf.task_publish_retry_policy = {"max_retries": 600, "interval_step": 0.2, "interval_max": 1}
 app.loader.override_backends = dict.fromkeys(
     ("redis", "rediss"), f"{deadlines.__name__}:{deadlines.Backend.__name__}"
@@ -39,7 +40,7 @@ offer_pools()
 
 @signals.celeryd_init.connect(weak=False)
 def size_pool(conf: Any, options: dict[str, Any], **_: Any) -> None:
-    """Give a worker without ``--concurrency`` the size that the settings name for its pool."""
+    """Give a worker without ``--concurrency`` the size from the settings."""
     check(conf, options)
     size = options.get("concurrency") or current().concurrency(pool_kind(options.get("pool")))
     conf.worker_concurrency = size
@@ -47,7 +48,7 @@ def size_pool(conf: Any, options: dict[str, Any], **_: Any) -> None:
 
 @signals.worker_ready.connect(weak=False)
 def warn_of_eviction(**_: Any) -> None:
-    """Say so, once, where Redis may throw messages away."""
+    """Log one warning if Redis may evict messages."""
     try:
         line = eviction(current(), store())
     except redis.RedisError as error:

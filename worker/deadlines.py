@@ -1,7 +1,8 @@
-"""Hard time limits on threads: nothing ends a thread, so what it gives after its time is not taken.
+"""Hard time limits on threads.
 
-At the deadline the caller has its `TimeLimitExceeded` and the message is a dead letter, as in
-the other pools. The thread goes on to its end and keeps its place until then, which is logged.
+A thread cannot be killed, so a result that arrives after the time limit is discarded. At the
+deadline the caller gets `TimeLimitExceeded` and the message becomes a dead letter, as in the other
+pools. The thread occupies its slot until the task ends; both moments are logged.
 """
 
 import math
@@ -17,20 +18,20 @@ from shared.broker import results
 
 logger = get_logger(__name__)
 
-# By delivery tag: what ends a run in time, and what is past its deadline and still runs.
+# By delivery tag: the timers of running tasks, and the tasks that still run past their deadline.
 _timers: dict[str, threading.Timer] = {}
 _late: set[str] = set()
 
 
 class Backend(results.Backend):
-    """Waits for Redis however long, and takes no outcome of what is past its deadline."""
+    """A result backend that waits for Redis without limit, and discards late outcomes."""
 
     patience_s = math.inf
 
     def mark_as_done(
         self, task_id: str, result: Any, request: Any = None, *args: Any, **kwargs: Any
     ) -> None:
-        """Store a result, unless it comes too late."""
+        """Store a result, unless the task's deadline is over."""
         if not comes_late(request):
             super().mark_as_done(task_id, result, request, *args, **kwargs)
 
@@ -43,21 +44,21 @@ class Backend(results.Backend):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """Store an error, unless it comes too late."""
+        """Store an error, unless the task's deadline is over."""
         if not isinstance(exc, TimeLimitExceeded) and comes_late(request):
             return
         try:
             super().mark_as_failure(task_id, exc, traceback, request, *args, **kwargs)
         except (TypeError, ValueError, LookupError, AttributeError):
-            # Its chain, chord or errbacks are no tasks. The pool would never hear of its end.
+            # Its chain, chord or errbacks are invalid. Without this the task would never end.
             logger.exception("nothing that follows on %s can be told of its failure", task_id)
             self.store_result(task_id, exc, states.FAILURE, traceback=traceback)
 
 
 def watch(request: Any, default_s: float | None) -> None:
-    """Call Celery's `Request.on_timeout` when this request's hard time limit is over.
+    """Start a timer that calls Celery's `Request.on_timeout` at the hard time limit.
 
-    `default_s` is the worker's own limit, for a task that has none.
+    `default_s` is the worker's limit for tasks without one.
     """
     limit_s = request.time_limits[0] or request.task.time_limit or default_s
     if not limit_s:
@@ -65,13 +66,13 @@ def watch(request: Any, default_s: float | None) -> None:
     timer = threading.Timer(limit_s, _end, (request, limit_s))
     timer.daemon = True
     _timers[request.message.delivery_tag] = timer
-    # Connected by the first task that has a limit: a signal costs each task something.
+    # Connect only when a task has a limit, because the signal costs every task some time.
     signals.task_postrun.connect(_forget, weak=False)
     timer.start()
 
 
 def _forget(task_id: str, task: Any, **_: Any) -> None:
-    """Let no thread wait for the deadline of what has ended."""
+    """Cancel the timer of a task that has ended."""
     delivery_tag = _tag(task.request)
     timer = _timers.pop(delivery_tag, None)
     if timer is not None:
@@ -87,13 +88,13 @@ def _end(request: Any, limit_s: float) -> None:
     request.late = True
     _late.add(request.message.delivery_tag)
     request.on_timeout(False, limit_s)
-    # A process pool says so, too, beside what Celery does at a timeout.
+    # Send the event that a process pool sends at a timeout.
     request.send_event("task-failed", exception=repr(TimeLimitExceeded(limit_s)))
     logger.warning("%s[%s] goes on in its thread and keeps its place", request.name, request.id)
 
 
 def comes_late(request: Any) -> bool:
-    """Whether a task that ends now, its context given, was given up at its deadline."""
+    """True if the task with this context is past its deadline."""
     return _tag(request) in _late
 
 

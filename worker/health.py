@@ -1,6 +1,6 @@
-"""A file that stays young while a worker consumes and Redis answers it.
+"""Touches a file regularly while the worker consumes and Redis answers.
 
-A health check looks at the file's age: no interpreter to start, no message to send.
+A health check reads the file's age. It starts no interpreter and sends no message.
 """
 
 from pathlib import Path
@@ -16,16 +16,16 @@ from shared.settings import current
 
 logger = get_logger(__name__)
 
-# The loop waits for this answer, and for nothing else meanwhile.
+# The consumer's loop waits for this answer, so the time is short.
 ANSWER_WITHIN_S = 2.0
 
 
 class HealthFile(bootsteps.StartStopStep):
     """Touches ``HEALTH_FILE`` from inside the consumer's own loop.
 
-    A timer alone would go on while the loop is stuck (gevent's is a greenlet of its own), so
-    it only asks the loop to do the touching; and the touching first asks Redis, so that a
-    worker cut off from its broker grows stale as well.
+    A timer would go on while the loop is stuck: under gevent it is a greenlet of its own. So the
+    timer only asks the loop to touch the file. The loop first asks Redis, so that the file of a
+    worker without its broker also grows old.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -35,8 +35,8 @@ class HealthFile(bootsteps.StartStopStep):
         settings = current()
         self.path = settings.health_file
         self.interval_s = settings.health_interval_s
-        # A connection of its own. The consumer's is in the middle of a BRPOP, which would take
-        # the PONG for a message.
+        # Use a separate connection. The consumer's connection waits for messages, and would take
+        # the PONG for one.
         self.client = connect(settings, answer_within_s=ANSWER_WITHIN_S)
         self.timer_entry: Any = None
 
@@ -48,7 +48,8 @@ class HealthFile(bootsteps.StartStopStep):
             self.interval_s, parent.call_soon, (self.touch,), priority=10
         )
         parent.call_soon(self.touch)
-        # While a task holds the GIL, the loop has no turn; a worker that is busy is healthy.
+        # While a task holds the GIL, the loop cannot run. A busy worker is healthy, so the renewer
+        # touches the file.
         renewing.health.every(self.interval_s, "PING")
         renewing.health.keep(str(Path(self.path or "").absolute()))
 
@@ -66,5 +67,5 @@ class HealthFile(bootsteps.StartStopStep):
             self.client.ping()
             self.path.touch()
         except (redis.RedisError, OSError) as error:
-            # The consumer notices and reconnects by itself; the file just grows old.
+            # The consumer notices the error and reconnects by itself. The file grows old.
             logger.warning("health file not touched: %s", error)

@@ -1,4 +1,4 @@
-"""What a worker tells about itself: a line in `shared.broker.presence`, and its counts."""
+"""A worker's reports on itself: its line in `shared.broker.presence`, and its counts."""
 
 import os
 import threading
@@ -27,20 +27,20 @@ FLUSH_S = 1.0
 
 
 class Presence(bootsteps.StartStopStep):
-    """Renews the worker's line from its consumer's loop, and takes it back at the end."""
+    """Renews the worker's line from its consumer's loop, and removes it at the end."""
 
-    # A worker that is seen has said what its tasks are.
+    # The catalogue comes first: a visible worker has published its tasks.
     requires = ("celery.worker.consumer.tasks:Tasks", "worker.registration:Catalogue")
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
         self.timer_entry: Any = None
         self.startup_s: float | None = None
-        # The consumer's loop waits for the answer, so it must not wait long.
+        # The consumer's loop waits for the answer, so the timeout is short.
         self.redis = connect(current(), answer_within_s=2.0)
 
     def start(self, parent: Any) -> None:
-        # Only the first time: a lost connection starts the consumer again.
+        # Measure only once: the consumer starts again after each lost connection.
         self.startup_s = self.startup_s or probes.process_age_s()
         self.timer_entry = parent.timer.call_repeatedly(
             INTERVAL_S, parent.call_soon, (self.renew, parent), priority=10
@@ -61,8 +61,8 @@ class Presence(bootsteps.StartStopStep):
             logger.warning("the worker's line stays until its lease ends: %s", error)
 
     def renew(self, parent: Any) -> None:
-        """Say once more that this worker is there."""
-        # Celery may miss the moment of a child's death, and then looks only every 5 s.
+        """Renew the worker's line and its figures."""
+        # Celery may miss the death of a pool process, and then checks only every 5 s.
         maintain = getattr(parent.pool, "maintain_pool", None)
         if maintain is not None:
             maintain()
@@ -82,12 +82,12 @@ class Presence(bootsteps.StartStopStep):
             presence.renew(self.redis, worker)
             end_orphans(parent.pool, self.redis)
         except Exception as error:
-            # The consumer notices a lost broker by itself; the line just ends.
+            # The consumer notices a lost broker by itself. The line expires.
             logger.warning("the worker's line is not renewed: %s", error)
 
 
 def end_orphans(pool: Any, redis: Any) -> None:
-    """End the processes whose parent is gone: its reply stream's lease has ended."""
+    """End `Process`es whose parent is gone, because its reply stream has expired."""
     processes = [r for r in state.active_requests if r.task.name == encoding.PROCESS]
     if not processes:
         return
@@ -101,9 +101,9 @@ def end_orphans(pool: Any, redis: Any) -> None:
 
 
 def pool_kind(pool_class: Any) -> PoolKind:
-    """The kind behind the class or alias that Celery's ``--pool`` became."""
+    """The kind of pool behind a class or alias of Celery's ``--pool``."""
     name = pool_class if isinstance(pool_class, str) else getattr(pool_class, "__module__", "")
-    # celery.concurrency.gevent, .thread, .prefork: the last without its plural.
+    # The modules are celery.concurrency.gevent, .thread (without "s") and .prefork.
     for kind in (PoolKind.GEVENT, PoolKind.THREADS):
         if kind.value.removesuffix("s") in name:
             return kind
@@ -111,10 +111,10 @@ def pool_kind(pool_class: Any) -> PoolKind:
 
 
 class Counts:
-    """How many tasks ended well or not, added up in Redis about once a second.
+    """Counts of done and failed tasks, added to the counts in Redis about once a second.
 
-    Tasks end in a pool's children, so each process counts for itself and one thread of it
-    writes. What was not yet written when a process is killed is missing from the counts.
+    Tasks end in the pool's processes, so each process has counts and a thread that writes them.
+    If a process is killed, its unwritten counts are lost.
     """
 
     KEY = keys.COUNTS
@@ -134,7 +134,7 @@ class Counts:
             self._news.set()
 
     def flush(self) -> None:
-        """Write what has been counted."""
+        """Add the new counts to Redis."""
         with self._lock:
             pending, self._pending = self._pending, Counter()
         if not pending:
@@ -169,9 +169,9 @@ counts = PerProcess(Counts)
 @signals.task_postrun.connect(weak=False)
 def _count(task: Any, state: str, **_: Any) -> None:
     if state == states.RETRY:
-        return  # it has not ended
+        return  # the task will run again
     queue = queue_of(task.request.delivery_info)
-    # Asked here, before `deadlines` forgets it: that is connected after this.
+    # Ask before `deadlines` forgets the task: its receiver is connected later and runs later.
     done = state == "SUCCESS" and not deadlines.comes_late(task.request)
     counts().add(queue, "done" if done else "failed")
 

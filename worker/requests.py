@@ -1,4 +1,4 @@
-"""How a worker treats the messages that it took, where Celery leaves it to the transport."""
+"""How a worker handles messages whose task failed, was refused, or lost its process."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +27,7 @@ from worker.remote import Control
 logger = get_logger(__name__)
 
 
-# What is no header of whoever sent the message, as Celery's `Context` has it.
+# Header names that Celery's `Context` owns. All other headers are the sender's.
 _CELERYS_HEADERS = frozenset(
     {*Context.__dict__, "lang", "task", "argsrepr", "kwargsrepr", "compression"}
 )
@@ -36,19 +36,19 @@ _NO_LIMITS = [None, None]
 
 
 class Request(base.Request):
-    """Refuses what is no task, and tells the transport when a pool process was lost."""
+    """A Celery request that refuses invalid tasks, and notes for the transport a lost process."""
 
     _body: Any
-    late = False  # given up at its deadline, while its thread goes on
+    late = False  # true after the deadline, while the task's thread goes on
 
     def __init_subclass__(cls) -> None:
-        """Celery makes a class for each task, with an `on_success` of its own."""
+        """Wrap `on_success` of the class that Celery makes for each task."""
         on_success = cls.on_success
 
         def on_end(self: Any, ended: Any) -> Any:
             if self.late:
-                return None  # all were told at its deadline
-            # Celery's gevent pool tells so that a task has called exit(): no result to take apart.
+                return None  # the caller was told at the deadline
+            # Celery's gevent pool passes an ExceptionInfo if a task has called exit().
             lost = isinstance(ended, ExceptionInfo)
             return self.on_failure(ended) if lost else on_success(self, ended)
 
@@ -61,11 +61,11 @@ class Request(base.Request):
         except (InvalidTaskError, ContentDisallowed, DecodeError):
             raise
         except Exception as error:
-            # Nothing but the message is looked at here: whatever is wrong, it is the message.
+            # Only the message is read here, so any error is an error of the message.
             raise InvalidTaskError(f"a part of it is missing or wrong: {error!r}") from error
 
     def _read(self) -> None:
-        # As Celery has it; its `_payload` takes a lock for each.
+        # The same as Celery's `_payload`, without its lock.
         payload = self._body if self._decoded else self.message.payload
         arguments, keywords, embedded = payload
         if not (
@@ -78,29 +78,29 @@ class Request(base.Request):
             raise InvalidTaskError("its arguments are not those of a call")
         header = self._request_dict.get
         if _kind is not PoolKind.PREFORK:
-            # Nothing is sent to another process, so that it need not be decoded once more.
+            # No other process gets the body, so keep it decoded.
             self._body, self._content_type = payload, None
-        # Celery's `Context` would find them by trying all names of its own, each time.
+        # Find the sender's headers here: Celery's `Context` would compare all its own names.
         custom = self._request_dict.keys() - _CELERYS_HEADERS
         self._request_dict.setdefault("headers", {name: header(name) for name in custom})
 
     def revoked(self) -> bool:
-        """Celery's; true, too, of what was taken under a lease that is lost: others have it now."""
+        """True if the task is revoked, or if its lease was lost and another worker has it now."""
         if ownership.owner().holds(self.message.delivery_tag):
             return bool(super().revoked())
-        # Whoever has it now keeps it: this only makes room for another.
+        # The message stays with the other worker. This call only frees the slot.
         self.reject(requeue=True)
         state.task_ready(self)
         return True
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
-        """Celery's; threads have no time limits but these."""
+        """Note that the task has begun. On threads, start its time limit."""
         super().on_accepted(pid, time_accepted)
         if _kind is PoolKind.THREADS:
             deadlines.watch(self, _time_limit_s)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
-        """Celery's, after making a dead letter of what Celery would acknowledge and forget."""
+        """End an overdue task; at a hard limit, make its message a dead letter first."""
         if not soft:
             self._keep_overdue(timeout)
         super().on_timeout(soft, timeout)
@@ -113,7 +113,7 @@ class Request(base.Request):
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
     ) -> Any:
-        """Celery's, after a note for the transport."""
+        """Handle a failure as Celery does, and note its kind for the transport."""
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
@@ -122,16 +122,16 @@ class Request(base.Request):
         elif isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt):
             self.message.lost_worker = self.hostname
         elif isinstance(error, TimeLimitExceeded):
-            # The process pool says this before it calls `on_timeout`, and Celery acknowledges.
+            # The process pool reports this before it calls `on_timeout`. Celery then acknowledges.
             self._keep_overdue(error.args[0])
         elif isinstance(error, MemoryError):
-            # It was the task's. Celery takes it for the worker's own, and ends that.
+            # The task raised it. Celery would take it for an error of the worker, and end that.
             exc_info.exception = exceptions.stand_in("MemoryError", str(error))
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
 
 class Consumer(base_consumer.Consumer):
-    """Makes dead letters of what Celery would acknowledge and forget."""
+    """A Celery consumer that makes dead letters of messages that Celery would drop."""
 
     class Blueprint(base_consumer.Consumer.Blueprint):
         """Celery's steps, with our own remote control."""
@@ -142,12 +142,12 @@ class Consumer(base_consumer.Consumer):
         ]
 
     def update_strategies(self) -> None:
-        """Celery's, with a tracer of our own for calls."""
+        """Update the tasks' strategies, and install our own tracer for library calls."""
         super().update_strategies()
         tracing.install(self.app.tasks)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
-        """Celery's, made whenever consuming begins: what was cancelled before is known by then."""
+        """Make the handler of messages. Loads the ids of cancelled tasks first."""
         for task_id in cancelled.ids(store()):
             state.revoked.add(task_id)
         on_task_received = super().create_task_handler(*args, **kwargs)
@@ -167,7 +167,8 @@ class Consumer(base_consumer.Consumer):
                 if strategy is None or not self._maximum_prefetch_restored:
                     on_task_received(message)
                     return
-                # Celery has its loop acknowledge, for brokers that no other thread may speak to.
+                # Acknowledge in the task's own thread. Celery would use its loop, because other
+                # brokers allow only one thread.
                 acknowledge, reject = message.ack_log_error, message.reject_log_error
                 try:
                     strategy(message, None, acknowledge, reject, callbacks)
@@ -176,19 +177,19 @@ class Consumer(base_consumer.Consumer):
                 except DecodeError as error:
                     self.on_decode_error(message, error)
             except KeyError as error:
-                # kombu takes it for a lost connection, which would begin anew for ever. It is
-                # neither that nor the message's error: the worker ends, and its messages count.
+                # kombu takes a KeyError for a lost connection and would reconnect for ever. This is
+                # the worker's own error: end the worker, and count its messages as delivered.
                 raise RuntimeError(f"a task could not be handed to the pool: {error!r}") from error
 
         return on_message
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """Reject what is no task, whatever it is."""
+        """Reject a message that cannot be decoded, with the reason."""
         message.refusal = f"{messages.UNREADABLE}: {exc!s:.300}"
         message.reject_log_error(logger, self.connection_errors)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
-        """Reject what has a task's name and is none, with the reason."""
+        """Reject a message that names a task and is no valid call of it, with the reason."""
         reason = str(exc)
         refused = (
             reason if isinstance(exc, messages.NotAMessage) else f"{messages.REFUSED}: {reason}"
@@ -198,7 +199,7 @@ class Consumer(base_consumer.Consumer):
 
 
 def _is_call(arguments: Sequence[Any], keywords: dict[str, Any]) -> bool:
-    """Whether these are a payload, a reply stream and options."""
+    """True if these arguments are a payload, a reply stream and options."""
     payload, reply_to, *options = (*arguments, None, None)[: max(2, len(arguments))]
     return (
         type(payload) is bytes
@@ -210,13 +211,13 @@ def _is_call(arguments: Sequence[Any], keywords: dict[str, Any]) -> bool:
 
 
 def _task_of(message: Any) -> str:
-    """The name of the task in a message; raises whatever its body or headers are not."""
+    """The name of a message's task. Raises if its body or headers are not those of a task."""
     payload, headers = message.payload, message.headers
     if not isinstance(payload, list | tuple | dict):
         raise InvalidTaskError(f"its body is a {type(payload).__name__}")
     if "task" in headers:
         if isinstance(payload, dict):
-            # Celery's hybrid of both protocols: the headers win.
+            # Celery also accepts a mix of both protocols. Then the headers win.
             messages.check_task({**payload, **headers})
         return str(headers["task"])
     if not (isinstance(payload, dict) and "task" in payload):
@@ -233,7 +234,7 @@ def _trace_calls(**_: Any) -> None:
 @signals.celeryd_after_setup.connect(weak=False)
 def _name_the_owner(sender: str, **_: Any) -> None:
     ownership.node_name = sender
-    # Before the pool's processes are forked, which share it.
+    # Start the renewer before the pool's processes are forked, because they share it.
     renewing.start()
 
 
@@ -248,7 +249,7 @@ def _introduce(sender: Any, **_: Any) -> None:
     _time_limit_s = sender.controller.time_limit
     owner = ownership.owner()
     owner.is_worker = True
-    # Celery's exit code of a worker that ends by an error, and not because it was told to.
+    # Celery's exit code is not zero if the worker ends by an error.
     owner.fails = lambda: bool(sender.controller.exitcode)
 
 
@@ -262,7 +263,7 @@ def _retire(sender: Any, **_: Any) -> None:
 
 @signals.task_failure.connect(weak=False)
 def _bury(sender: Any, task_id: str, exception: Any, traceback: Any, einfo: Any, **_: Any) -> None:
-    """Make a task that has failed for the last time a dead letter; a call has told its caller."""
+    """Make a task a dead letter after its last failure. A library call has told its caller."""
     if sender.name in encoding.NAMES:
         return
     request = sender.request
@@ -277,7 +278,7 @@ def _bury(sender: Any, task_id: str, exception: Any, traceback: Any, einfo: Any,
 def _bury_unfinished(
     sender: Any, task_id: str, request: Any, exception: Any, einfo: Any, **_: Any
 ) -> None:
-    """Make a task a dead letter whose function ran, and whose chain or callbacks did not."""
+    """Make a task a dead letter if its function ran and its chain or callbacks were not sent."""
     if sender.name not in encoding.NAMES:
         reason = f"what follows on it was not sent: {type(exception).__name__}: {exception}"
         trace = str(getattr(einfo, "traceback", "") or "")
@@ -285,9 +286,9 @@ def _bury_unfinished(
 
 
 def _keep(task_id: str, delivery_tag: str, reason: str, worker: str, trace: str = "") -> None:
-    """Make a message a dead letter, however long Redis is away."""
-    # It is acknowledged after this, so it must be kept before. Celery, or the call itself, has
-    # told whoever waits.
+    """Make a message a dead letter; retries while Redis is unavailable."""
+    # The message is acknowledged after this, so wait until it is stored. Celery, or the call, has
+    # told the waiting caller.
     until_back(
         lambda: deadletters.bury(
             store(), delivery_tag, reason, worker=worker, traceback=trace, tell=False
@@ -298,7 +299,7 @@ def _keep(task_id: str, delivery_tag: str, reason: str, worker: str, trace: str 
 
 
 def _tell(message: dict[str, Any], reason: str) -> None:
-    """Tell whoever waits for a message that it will not be run any more."""
+    """Tell the waiting caller that a message will not run any more."""
     headers = message["headers"]
     task_id, name = headers.get("id"), str(headers.get("shadow") or headers.get("task"))
     error = (WorkerLost if reason.startswith(messages.LOST) else TaskRefused)(name, reason)
@@ -309,7 +310,7 @@ def _tell(message: dict[str, Any], reason: str) -> None:
 
 
 def _context(message: dict[str, Any]) -> Context:
-    """As far as it can be read: what waits for a task beside its result."""
+    """A task's context with its chord, chain and errbacks, as far as they can be read."""
     embedded: dict[str, Any] = {}
     try:
         options = encoding.body_of(message)[2]

@@ -1,4 +1,4 @@
-"""How a worker runs a call: Celery's tracer, less what no call needs."""
+"""Runs library calls without the parts of Celery's tracer that they do not need."""
 
 import logging
 import time
@@ -14,18 +14,18 @@ from celery.utils.saferepr import saferepr
 
 from shared.calls import encoding, running
 
-# What Celery's tracer does more for. A call that was sent by our library has none of it.
+# Headers for which Celery's tracer does more work. A call of our library has none of them.
 _MORE = ("callbacks", "chain", "chord")
 
 Tracer = Callable[..., Any]
 
 
 def lean(task: Any, celerys: Tracer) -> Tracer:
-    """A tracer for a task that answers by itself and succeeds; whatever else is left to Celery's.
+    """A fast tracer for tasks that send their own answer. All other cases go to Celery's tracer.
 
-    Celery's looks, at each task, after callbacks, a chain, a chord, a result to be stored, one
-    that was stored before, and connections to be cleaned up. A call that fails goes through it,
-    with all that Celery does about a failure.
+    For each task, Celery's tracer checks callbacks, a chain, a chord, a result to store, a stored
+    result, and connections to clean up. A failed call goes through Celery's tracer, which handles
+    the failure.
     """
     success, postrun = signals.task_success, signals.task_postrun
     logs = trace.logger.isEnabledFor(logging.INFO)
@@ -69,7 +69,7 @@ def lean(task: Any, celerys: Tracer) -> Tracer:
             try:
                 return celerys(uuid, args, kwargs, request)
             finally:
-                # It refers to this frame, and so to the request.
+                # The exception refers to this frame and so to the request: break the cycle.
                 del request[running.RAISED], failed
         shown = saferepr(value, size)
         if logs:
@@ -88,6 +88,6 @@ def lean(task: Any, celerys: Tracer) -> Tracer:
 
 
 def install(tasks: Any) -> None:
-    """Have calls run so, once Celery has made its tracers."""
+    """Install the fast tracer for library calls. Call it after Celery has made its tracers."""
     task = tasks[encoding.NAME]
     task.__trace__ = lean(task, task.__trace__)

@@ -8,7 +8,7 @@ from shared.broker.transport import claim
 
 
 def may_begin(accept_callback: Any) -> bool:
-    """Whether a task is still this worker's: its consumer may have returned its message."""
+    """False if the consumer has returned the task's message, so that it must not begin."""
     request = getattr(accept_callback, "__self__", None)
     message = getattr(request, "message", None)
     if message is None or claim(message, by="pool"):

@@ -1,6 +1,6 @@
-"""Celery's gevent pool, whose greenlets run one task after the other.
+"""Celery's gevent pool, with greenlets that run many tasks one after the other.
 
-A greenlet of its own for each task is a third of what a short one costs.
+In Celery each task gets a new greenlet, which makes up a third of the cost of a short task.
 """
 
 import contextvars
@@ -22,27 +22,28 @@ _Task = tuple[Callable[..., Any], Any, Any, dict[str, Any]]
 
 
 class TaskPool(celerys.TaskPool):
-    """Celery's; its greenlets take tasks from one queue."""
+    """Celery's gevent pool, with long-lived greenlets that take tasks from one queue."""
 
     def on_start(self) -> None:
-        """Begin without greenlets: each of the first tasks starts one."""
-        # None has an idle greenlet look whether it is to end.
+        """Start without greenlets. The first tasks start one each."""
+        # An entry None makes an idle greenlet check whether it should end.
         self._tasks: SimpleQueue = SimpleQueue()
         self._stopping = False
         self._greenlets: set[gevent.Greenlet] = set()
-        # By the number that stands for a task's process id: another may run in its greenlet soon.
+        # Running tasks by a number that serves as process id. A greenlet gets a new number for each
+        # task, so that ending a task cannot hit the next one.
         self._running: dict[int, gevent.Greenlet] = {}
         self._numbers = itertools.count(1)
 
     def on_apply(
         self, target: Callable[..., Any], args: Any = None, kwargs: Any = None, **options: Any
     ) -> None:
-        """Celery's."""
+        """Queue a task for the greenlets."""
         self._start_more()
         self._tasks.put((target, args or (), kwargs or {}, options))
 
     def on_stop(self) -> None:
-        """Let what runs end, and begin nothing else."""
+        """Begin no further task, and wait for the running ones."""
         self._stopping = True
         while not self._tasks.empty():
             self._tasks.get_nowait()
@@ -51,13 +52,16 @@ class TaskPool(celerys.TaskPool):
         gevent.joinall(list(self._greenlets))
 
     def grow(self, n: int = 1) -> None:
-        """Run more tasks at once, those that wait already among them."""
+        """Run `n` more tasks at once, including tasks that wait already."""
         self.limit += n
         for _ in range(min(n, self._tasks.qsize())):
             self._start_more()
 
     def shrink(self, n: int = 1) -> None:
-        """Run fewer tasks at once; a greenlet too many ends after its task."""
+        """Run `n` fewer tasks at once. Surplus greenlets end after their task.
+
+        Raises ValueError if `n` is larger than the pool.
+        """
         if n > self.limit:
             raise ValueError(f"the pool has only {self.limit} greenlets")
         self.limit -= n
@@ -65,10 +69,10 @@ class TaskPool(celerys.TaskPool):
             self._tasks.put(None)
 
     def terminate_job(self, pid: int, signal: Any = None) -> None:
-        """Celery's."""
+        """End a running task by an exception in its greenlet."""
 
         def end() -> None:
-            # Looked up when it is done: the task may have ended by then.
+            # Look the task up only now: it may have ended.
             if pid in self._running:
                 self._running[pid].throw(GreenletExit)
 
@@ -85,9 +89,9 @@ class TaskPool(celerys.TaskPool):
             while len(self._greenlets) <= self.limit and not self._stopping:
                 if (task := self._tasks.get()) is None:
                     continue
-                # What a task puts there is its own.
+                # Run each task in a context of its own.
                 contextvars.copy_context().run(self._apply, task)
-                # Nothing of it is to live until the next one comes.
+                # Drop the task's objects before waiting for the next task.
                 del task
         finally:
             self._greenlets.discard(gevent.getcurrent())
@@ -110,7 +114,7 @@ class TaskPool(celerys.TaskPool):
                 **options,
             )
         except BaseException:
-            # Nobody replaces a greenlet: it goes on whatever a task raises.
+            # Go on after any exception, because no other greenlet would replace this one.
             logger.exception("a task's end was not noted")
         finally:
             del self._running[number]

@@ -1,4 +1,4 @@
-"""Celery's prefork pool, whose processes also end when they are worn out or were told to end."""
+"""Celery's prefork pool, with processes that also end when worn out or told to end."""
 
 import sys
 from typing import Any
@@ -14,11 +14,11 @@ from worker.pools import may_begin
 
 
 class Worker(asynpool.Worker):
-    """A pool process that ends between two tasks once it is worn out for a caller's pool, or was
-    told to end.
+    """A pool process that ends between two tasks, once it is worn out or told to end.
 
-    What terminates a task is a SystemExit. A task may catch it, and Python drops it in a
-    finalizer. For billiard every later task of that process would be one that was terminated.
+    A caller's `maxtasksperchild` wears a process out. A task is terminated by a SystemExit, which
+    the task may catch and which Python drops in a finalizer. If the process went on, billiard
+    would take every later task of it for a terminated one.
     """
 
     def _make_protected_receive(self, conn: Any) -> Any:
@@ -26,28 +26,28 @@ class Worker(asynpool.Worker):
 
         def receive_unless_it_should_end() -> Any:
             if context.worn_out() or terminate_handler_fired():
-                sys.exit(EX_RECYCLE)  # as after Celery's --max-tasks-per-child
+                sys.exit(EX_RECYCLE)  # the exit code of Celery's --max-tasks-per-child
             return receive()
 
         return receive_unless_it_should_end
 
 
 class AsynPool(asynpool.AsynPool):
-    """Celery's, with such processes, which keeps what it was given when the broker is lost."""
+    """Celery's process pool with our processes. It keeps its tasks when the broker is lost."""
 
     Worker = Worker
 
     def apply_async(self, *args: Any, **options: Any) -> Any:
-        """Celery's, for what is still this worker's."""
+        """Start a task, unless the consumer has returned its message."""
         if not may_begin(options.get("accept_callback")):
             return None
         return super().apply_async(*args, **options)
 
     def flush(self) -> None:
-        """Finish what is being written to a process, and return what is not.
+        """Finish the tasks being written to a process, and return the others to their queues.
 
-        Celery would forget every task that no process has confirmed yet, to have it delivered
-        again. Those that were written are run all the same.
+        Celery would forget every task that no process has confirmed, expecting a new delivery. But
+        a task that was already written runs all the same.
         """
         for job in list(self.outbound_buffer):
             job.discard()
@@ -65,19 +65,22 @@ class AsynPool(asynpool.AsynPool):
                 job._accepted = False
 
     def _track_child_process(self, proc: Any, hub: Any) -> None:
-        # Celery has marked a process that has ended with None. A connection that is lost before
-        # another one replaces it would have Celery watch None, which ends the worker.
+        # Celery marks an ended process with None. If the connection is lost before a new process
+        # replaces it, Celery would watch None, which would end the worker.
         if getattr(proc, "_sentinel_poll", proc) is not None:
             super()._track_child_process(proc, hub)
 
     def shrink(self, n: int = 1) -> None:
-        """Run fewer processes; billiard would end all of them before it refuses too many."""
+        """Run `n` fewer processes. Raises ValueError if `n` is larger than the pool.
+
+        billiard would end all processes before it refuses the number.
+        """
         if n > self._processes:
             raise ValueError(f"the pool has only {self._processes} processes")
         super().shrink(n)
 
 
 class TaskPool(prefork.TaskPool):
-    """Celery's, with such processes."""
+    """Celery's prefork pool, with `AsynPool`."""
 
     Pool = AsynPool

@@ -1,4 +1,4 @@
-"""Celery's threads pool, without a future for each task: nobody asks for it."""
+"""Celery's threads pool, without a future for each task, which Celery never reads."""
 
 import contextlib
 import itertools
@@ -21,12 +21,12 @@ logger = get_logger(__name__)
 
 
 class TaskPool(thread.TaskPool):
-    """Celery's; its threads take tasks from one queue, and it can grow and shrink."""
+    """Celery's threads pool, whose threads take tasks from one queue. It can grow and shrink."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # Past Celery's own, which makes an executor that nobody uses here.
+        # Skip the parent's __init__, which makes an executor that is not needed here.
         BasePool.__init__(self, *args, **kwargs)
-        # None has an idle thread look whether it is to end.
+        # An entry None makes an idle thread check whether it should end.
         self._tasks: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
         self._threads: set[threading.Thread] = set()
         self._changing = threading.Lock()
@@ -43,14 +43,14 @@ class TaskPool(thread.TaskPool):
         error_callback: Callable[..., Any] | None = None,
         **_: Any,
     ) -> None:
-        """Celery's."""
+        """Queue a task for the threads."""
         self._start_more()
         self._tasks.put((target, args, kwargs, callback, accept_callback, error_callback))
 
     def on_stop(self) -> None:
-        """Let what runs end, and begin nothing else."""
+        """Begin no further task, and wait for the running ones."""
         self._stopping = True
-        with contextlib.suppress(Empty):  # the threads take from it meanwhile
+        with contextlib.suppress(Empty):  # the threads may empty the queue first
             while True:
                 self._tasks.get_nowait()
         threads = list(self._threads)
@@ -60,13 +60,16 @@ class TaskPool(thread.TaskPool):
             started.join()
 
     def grow(self, n: int = 1) -> None:
-        """Run more tasks at once, those that wait already among them."""
+        """Run `n` more tasks at once, including tasks that wait already."""
         self.limit += n
         for _ in range(min(n, self._tasks.qsize())):
             self._start_more()
 
     def shrink(self, n: int = 1) -> None:
-        """Run fewer tasks at once; a thread too many ends after its task."""
+        """Run `n` fewer tasks at once. Surplus threads end after their task.
+
+        Raises ValueError if `n` is larger than the pool.
+        """
         if n > self.limit:
             raise ValueError(f"the pool has only {self.limit} threads")
         self.limit -= n
@@ -82,7 +85,7 @@ class TaskPool(thread.TaskPool):
         started.start()
 
     def _ends(self) -> bool:
-        """Whether the calling thread is one too many; it is no part of the pool then."""
+        """True if the calling thread is surplus. Removes it from the pool then."""
         with self._changing:
             ends = self._stopping or len(self._threads) > self.limit
             if ends:
@@ -96,9 +99,9 @@ class TaskPool(thread.TaskPool):
             try:
                 _apply(*task)
             except BaseException:
-                # Nobody replaces a thread: it goes on whatever a task raises.
+                # Go on after any exception, because no other thread would replace this one.
                 logger.exception("a task's end was not noted")
-            # Nothing of it is to live until the next one comes.
+            # Drop the task's objects before waiting for the next task.
             del task
 
     def _get_info(self) -> Any:
@@ -119,8 +122,9 @@ def _apply(
     try:
         ended = target(*args, **kwargs)
     except BaseException as error:
-        # A task that exits ends its process in prefork. Celery's threads would tell `callback`,
-        # which takes it for a result and fails: the message would never be settled.
+        # The task has called exit(), which would end its process in prefork. Report a lost worker.
+        # Celery's threads pool would pass the error to `callback` as a result. That call would
+        # fail, and the message would never be acknowledged.
         lost = WorkerLostError(repr(error))
         error_callback(ExceptionInfo((WorkerLostError, lost, error.__traceback__)))
     else:
