@@ -182,6 +182,13 @@ class Lists:
         self.pushed.append((queue, message))
 
 
+@pytest.fixture(autouse=True)
+def nobody_listens(monkeypatch):
+    """A worker's modules, which other tests import, listen to what is published."""
+    for signal in publishing._SIGNALS:
+        monkeypatch.setattr(signal, "receivers", [])
+
+
 @pytest.fixture
 def lists(monkeypatch):
     lists = Lists()
