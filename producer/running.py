@@ -36,7 +36,8 @@ def run(script: str, words: list[str], *, module: bool = False, threads: bool = 
     if spec is None:
         sys.path.insert(0, str(path.parent))
     guarded = redirection.guarded_lines(source)
-    redirection.run(redirection.Script(_name(path), threads, guarded), path.parent)
+    script_run = redirection.Script(_name(path), threads, guarded, tuple(sys.argv))
+    redirection.run(script_run, path.parent)
     try:
         exec(code, main.__dict__)  # noqa: S102 - that is what the command is for
     except KeyboardInterrupt:

@@ -26,7 +26,7 @@ import time
 import types
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import DefaultContext, getcontext, setcontext
 from typing import Any
 
@@ -126,7 +126,7 @@ class Process:
         self._environment = dict(os.environ)
         self._umask = os.umask(0o77)
         os.umask(self._umask)
-        self._path, self._argv = list(sys.path), list(sys.argv)
+        self._path, self.argv = list(sys.path), list(sys.argv)
         self._meta_path, self._path_hooks = list(sys.meta_path), list(sys.path_hooks)
         self._modules = set(sys.modules)
         self._hooks = {name: getattr(sys, name) for name in ("excepthook", "displayhook")}
@@ -154,7 +154,7 @@ class Process:
         os.environ.update(self._environment)
         time.tzset()
         os.umask(self._umask)
-        sys.path[:], sys.argv[:] = self._path, self._argv
+        sys.path[:], sys.argv[:] = self._path, self.argv
         sys.meta_path[:], sys.path_hooks[:] = self._meta_path, self._path_hooks
         for name, hook in self._hooks.items():
             setattr(sys, name, hook)
@@ -214,16 +214,21 @@ class Cleaner:
         self._active: Counter[str] = Counter()
 
     @contextlib.contextmanager
-    def serving(self, run: str, kind: str) -> Iterator[None]:
-        """Serve a call of a script's run; of none, where `run` is empty."""
+    def serving(self, run: str, kind: str, argv: Sequence[bytes] = ()) -> Iterator[None]:
+        """Serve a call of a script's run, with its ``sys.argv``; of none, where `run` is empty."""
         with self._lock:
             self._turn_to(run, kind)
             self._active[run] += 1
+            if argv and run == self._run:
+                sys.argv[:] = map(os.fsdecode, argv)
         try:
             yield
         finally:
             with self._lock:
                 self._active[run] -= 1
+                if self._before is not None and not self._active[self._run]:
+                    # Celery starts a worker anew with the words that stand there.
+                    sys.argv[:] = self._before.argv
 
     def _turn_to(self, run: str, kind: str) -> None:
         if run == self._run or any(self._active[name] for name in self._active if name != run):

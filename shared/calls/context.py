@@ -151,9 +151,8 @@ def inherited() -> dict[str, Any]:
     if around is not None:
         options["kinds"] = around.kinds
     of_script = redirection.options() if around is None else around.options
-    options.update(
-        {name: of_script[name] for name in ("script", "run", "thread_pools") if name in of_script}
-    )
+    carried = ("script", "run", "thread_pools", "argv")
+    options.update({name: of_script[name] for name in carried if name in of_script})
     return options
 
 

@@ -48,6 +48,7 @@ class Script:
     name: str  # as a module
     threads: bool = False  # whether thread pools are sent to the workers
     guarded: tuple[range, ...] = ()  # lines under ``if __name__ == "__main__":``
+    argv: tuple[str, ...] = ()  # its ``sys.argv``
     run: str = field(default_factory=new_word)
 
 
@@ -56,6 +57,9 @@ class _Folder:
     package: str
     threads: bool
 
+
+# Each call carries the script's arguments, so a longer command line stays here.
+_ARGV_BYTES = 16 * 1024
 
 _script: Script | None = None
 _folders: dict[str, _Folder] = {}
@@ -74,7 +78,10 @@ def options() -> dict[str, Any]:
     if _script is None:
         return {}
     threads = {"thread_pools": True} if _script.threads else {}
-    return {"script": _script.name, "run": _script.run, **threads}
+    # Bytes: a word of a command line need not be UTF-8, and text in a message is.
+    argv = [os.fsencode(word) for word in _script.argv]
+    words = {"argv": argv} if sum(map(len, argv)) <= _ARGV_BYTES else {}
+    return {"script": _script.name, "run": _script.run, **threads, **words}
 
 
 def redirect(script: str, folder: Path, *, threads: bool = False) -> None:

@@ -43,8 +43,8 @@ def call(task: Any, payload: bytes, reply_to: str, options: dict[str, Any] | Non
     identity, initializer and its arguments; ``output``, how what is printed is shown;
     ``kinds``, the pools whose tasks wait for this one; ``process``, for a `Process`;
     ``script``, the module that ``producer run`` runs, ``run``, the id of this run of the script, and
-    ``thread_pools``, whether its thread pools are sent to workers; ``recycle``, a pool's identity and its
-    ``maxtasksperchild``.
+    ``thread_pools``, whether its thread pools are sent to workers, ``argv``, its ``sys.argv`` as
+    bytes; ``recycle``, a pool's identity and its ``maxtasksperchild``.
     """
     if isinstance(raised := task.request.get(RAISED), Exception):
         raise raised
@@ -78,7 +78,7 @@ def _answer(
     try:
         with (
             context.running(task.request, reply_to, options) as running,
-            cleaner.serving(options.get("run", ""), running.kind),
+            cleaner.serving(options.get("run", ""), running.kind, options.get("argv", ())),
         ):
             outcomes, error = run(payload, options)
             ran = True

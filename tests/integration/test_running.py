@@ -64,6 +64,15 @@ def test_a_script_prints_the_same_on_the_workers(run, script):
     assert (cluster.returncode, local.returncode) == (0, 0)
 
 
+@pytest.mark.parametrize("words", [(), ("--factor", "3", "a b", b"not-utf-8-\xff")])
+def test_a_script_may_read_its_arguments_where_it_is_imported(run, words):
+    local, cluster = run("arguments.py", *words)
+
+    assert cluster.stdout == local.stdout
+    assert cluster.stderr == local.stderr
+    assert (cluster.returncode, local.returncode) == (0, 0)
+
+
 @pytest.mark.parametrize("how", ["3", "said", "error", "remote error"])
 def test_a_script_ends_as_it_would_locally(run, how):
     local, cluster = run("failing.py", how, "--an-option")
