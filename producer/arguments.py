@@ -131,7 +131,7 @@ def _find_parameter(
         return name, None
     known = [f"--{parameter.replace('_', '-')}" for parameter in parameters]
     raise WrongUsage(
-        f"No such option: --{option}{nearest(f'--{option}', [*known, *options])} "
+        f"No such option: --{option}{nearest(f'--{option}', [*known, *options]) or '.'} "
         f"The task is {contract}; words that start with a minus go after --"
     )
 

@@ -84,7 +84,22 @@ class Contract:
 
     def __str__(self) -> str:
         """The name and the parameters, as people read them."""
-        return f"{self.name}({', '.join(map(_parameter_text, self.signature.parameters.values()))})"
+        kinds = inspect.Parameter
+        texts: list[str] = []
+        before = None
+        for parameter in self.signature.parameters.values():
+            if before is kinds.POSITIONAL_ONLY and parameter.kind is not before:
+                texts.append("/")
+            if parameter.kind is kinds.KEYWORD_ONLY and before not in {
+                kinds.KEYWORD_ONLY,
+                kinds.VAR_POSITIONAL,
+            }:
+                texts.append("*")
+            texts.append(_parameter_text(parameter))
+            before = parameter.kind
+        if before is kinds.POSITIONAL_ONLY:
+            texts.append("/")
+        return f"{self.name}({', '.join(texts)})"
 
 
 def of(function: Callable[..., Any], name: str, queue: str | None) -> Contract:

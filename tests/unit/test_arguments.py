@@ -108,6 +108,7 @@ def test_words_after_two_dashes_are_arguments_whatever_they_look_like():
         (["a.jpg", "--width", "1", "--width", "2"], "{}", ["--width is given twice"]),
         (["a.jpg", "--width", "1"], '{"width": 2}', ["'width' is given twice"]),
         (["a.jpg", "-w", "1"], "{}", ["No such option: -w", "after --"]),
+        (["a.jpg", "--zzz", "1"], "{}", ["No such option: --zzz. The task is"]),
         (["a.jpg", "--sizes", '["x"]'], "{}", ["sizes='[\"x\"]'", "integer"]),
         (["--photo", "a.jpg", "b.jpg"], "{}", ["multiple values", "photo"]),
     ],

@@ -78,6 +78,13 @@ def test_a_type_that_does_not_travel_becomes_any_value(annotation):
     assert TypeAdapter(annotation).validate_python({"x": [1]}) == {"x": [1]}
 
 
+def test_a_contract_shows_which_parameters_are_named_only_and_which_never_are():
+    def function(a, /, b, *, c, d=1):
+        pass
+
+    assert str(travelled(function)) == "name(a, /, b, *, c, d = 1)"
+
+
 def test_kinds_defaults_and_the_first_line_of_help_travel():
     def function(a, /, b=1, *rest: int, c, d: str = "x", **more):
         """First line.
@@ -87,7 +94,7 @@ def test_kinds_defaults_and_the_first_line_of_help_travel():
 
     read = travelled(function)
 
-    assert str(read) == "name(a, b = 1, *rest: int, c, d: str = 'x', **more)"
+    assert str(read) == "name(a, /, b = 1, *rest: int, c, d: str = 'x', **more)"
     assert [p.kind for p in read.signature.parameters.values()] == [
         p.kind for p in inspect.signature(function).parameters.values()
     ]
