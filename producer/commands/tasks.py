@@ -252,6 +252,13 @@ def _send_with_progress(order: Any) -> Any:
             sys.exit(INTERRUPTED)
 
 
+def _go_on(ids: list[str]) -> str:
+    """What becomes of sent tasks that nobody waits for any more."""
+    if len(ids) == 1:
+        return f"{ids[0]} goes on: see producer result, producer cancel"
+    return f"{len(ids):,} tasks go on: see producer status"
+
+
 def _wait_and_print(order: Any, ids: list[str], timeout: float | None, json: bool) -> None:
     from rich.console import Console
 
@@ -268,10 +275,11 @@ def _wait_and_print(order: Any, ids: list[str], timeout: float | None, json: boo
                 elif len(ids) <= 20 or outcome.state in outcomes.FAILURES:
                     tell(outcome)
     except TimeoutError:
-        say(
-            f"no result within {timeout:g} s; the tasks go on (see producer result, producer status)"
-        )
+        say(f"no result within {timeout:g} s; {_go_on(ids)}")
         raise typer.Exit(FAILED) from None
+    except KeyboardInterrupt:
+        say(f"interrupted; {_go_on(ids)}")
+        sys.exit(INTERRUPTED)
     if len(ids) > 20 and not json:
         print(f"{len(ids) - failed:,} succeeded, {failed:,} failed")
     if failed:
