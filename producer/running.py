@@ -91,5 +91,5 @@ def _name(path: Path) -> str:
     except NotAllowed:
         raise DaySixError(
             f"the workers do not know {path.name}: put it into examples/, or start the stack with "
-            f"--scripts {path.parent}"
+            f"--scripts {path.parent} (anew, if the script is newer than the stack)"
         ) from None
