@@ -97,7 +97,7 @@ def array_head(value: "np.ndarray[Any, Any]") -> list[Any]:
     if parcels.takes(value.nbytes):
         return [*start, parcels.send(value, lambda: _bytes_of(value, order))]
     if value.nbytes > (limit := current().message_limit_bytes):
-        # Also before a view is spelled out that repeats few bytes very often.
+        # Check before copying a view that repeats a few bytes very often.
         raise MessageTooLarge("an array", value.nbytes, limit)
     if not value.dtype.itemsize and value.size:
         raise NotPortable("a numpy array", "its items have no bytes")

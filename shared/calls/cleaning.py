@@ -1,14 +1,14 @@
-"""What a script did to a worker's process, undone before the process serves anybody else.
+"""Undoes the changes that a script made in a worker's process, before it serves another caller.
 
-    call of run A   ──► first call of a script: note how the process is
-    call of run A   ──► goes on with what A has set up (globals, initializers)
-    call of run B   ──► put back what A has changed, forget A's modules, note that B is served
+    call of run A   ──► first call of a script: note the state of the process
+    call of run A   ──► finds what A has set up (globals, initializers)
+    call of run B   ──► restore what A has changed, forget A's modules, note that B is served
     ordinary task   ──► likewise
 
-A prefork worker's process whose state cannot be put back (a limit that was lowered, a closed
-output, a thread that goes on) ends after the task that follows, and a new process takes its place.
-Replacing each process that ran a script would cost a start of a process for each. Threads and
-greenlets share their process. There, what a script changed is put back when none of its calls runs.
+Some changes cannot be restored: a lowered limit, a closed output, a running thread. A prefork
+worker then replaces the process after the next task. It does not replace every process that ran a
+script, because starting a process takes time. Threads and greenlets share their process. There,
+the changes of a script are restored when none of its calls runs.
 """
 
 import contextlib
@@ -88,7 +88,7 @@ class _Library:
 
 
 class _Limits:
-    """What the system lets this process do, and where its output goes."""
+    """The process's limits and its output files."""
 
     def __init__(self) -> None:
         self._before = self._look()
@@ -118,7 +118,7 @@ def _file(number: int) -> tuple[int, int] | None:
 
 
 class Process:
-    """How this process is now. `restore` makes it so again; in the thread that calls it."""
+    """The present state of this process, which `restore` restores, in the calling thread."""
 
     def __init__(self) -> None:
         self._loggers, self._library, self._bounds = _Loggers(), _Library(), _Limits()
@@ -205,7 +205,7 @@ class Process:
 
 
 class Cleaner:
-    """Whom this process serves. Its methods may be called from any thread or greenlet."""
+    """Notes which script run this process serves. Methods are safe from any thread or greenlet."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""What a value is written as: the code of its kind, a head that makes it, a body that fills it."""
+"""Chooses how a value is written: a code for its kind, a head to make it, a body to fill it."""
 
 import enum
 import functools
@@ -116,7 +116,7 @@ def _bound(value: Any) -> tuple[int, Any]:
 
 
 def _refuse_local(value: Any) -> None:
-    """Refuse what works in this process only."""
+    """Refuse a value that works only in this process."""
     kind: Any = type(value)
     if reason := _reason(kind):
         raise NotPortable(f"{short(value, 60, shown=_in_one_line)} of type {kind.__name__}", reason)
@@ -124,7 +124,7 @@ def _refuse_local(value: Any) -> None:
 
 @functools.lru_cache(maxsize=1_000)
 def _reason(kind: Any) -> str:
-    """Why values of a class work in one process only; empty where they may travel."""
+    """Why values of a class work only in one process, or an empty text if they may travel."""
     reason = ""
     if kind.__module__.partition(".")[0] in ("_io", "io", "socket", "ssl", "tempfile"):
         reason = "it is open in this process only; pass its path or address, and open it there"

@@ -1,4 +1,4 @@
-"""The caller's half of a call: a function by reference and its arguments, as bytes to send."""
+"""Encodes a call: a function by reference and its arguments, as bytes to send."""
 
 import functools
 import reprlib
@@ -18,7 +18,7 @@ from shared.settings import current
 
 NAME = "call"
 PROCESS = "process"
-# The tasks whose caller is told by us, whatever becomes of them.
+# The tasks of library calls, whose outcome goes to the caller's reply stream.
 NAMES = (NAME, PROCESS)
 
 
@@ -36,9 +36,9 @@ def name_of(function: Callable[..., Any]) -> str:
 
 
 def _reference(function: Any) -> str:
-    """The reference of what a call runs in the end, below partials and bound methods.
+    """The reference of the function inside partials and bound methods.
 
-    For an object that can be called it is that of its class.
+    For a callable object it is the reference of its class.
     """
     if type(function) is types.FunctionType:
         return references.reference(function)
@@ -58,12 +58,15 @@ def _reference(function: Any) -> str:
 def encode_call(
     function: Callable[..., Any], mode: Mode, items: Sequence[Any]
 ) -> tuple[str, bytes]:
-    """The name to show and the bytes to send; raises for what cannot travel."""
+    """The name to show and the bytes to send.
+
+    Raises TypeError, `NotPortable`, `NotAllowed` or `MessageTooLarge` if the call cannot travel.
+    """
     if not callable(function):
         raise TypeError(f"{function!r} is not callable")
     reference = _reference(function)
     mark = references.fingerprint(reference.partition(":")[0])
-    # Partials, methods and objects that can be called bring more than their reference.
+    # Partials, methods and callable objects carry data besides their reference.
     plain = isinstance(function, types.FunctionType)
     name, head = _heads.get((reference, mark, mode), ("", b"")) if plain else ("", b"")
     if not head:
@@ -85,16 +88,16 @@ _heads: dict[tuple[str, str, Mode], tuple[str, bytes]] = {}
 
 
 def _head(reference: str, function: Any, mark: str, mode: Mode) -> tuple[str, bytes]:
-    """The name to show, and a call's bytes but for its items: the same for all its calls."""
+    """The name to show, and the bytes that all calls of a function share."""
     name = reference.replace(":", ".")
     module = reference.partition(":")[0]
     parts = (name, function, module, mark, mode.value)
-    # With the items, an array of six.
+    # The start of an array of six: these parts and the items.
     return name, b"\x96" + b"".join(map(codec.dumps, parts))
 
 
 def arguments_repr(mode: Mode, items: Sequence[Any]) -> tuple[str, str]:
-    """The arguments of a chunk for people: what Flower and the logs show."""
+    """The arguments of a chunk as text, for Flower and the logs."""
     if len(items) == 1:
         if mode is Mode.APPLY:
             args, kwargs = items[0]
@@ -108,17 +111,17 @@ _brief.maxstring = _brief.maxother = _brief.maxlong = 200
 
 
 def span(items: Sequence[Any], what: str) -> str:
-    """How many there are, the first and the last: of thousands nobody reads all."""
+    """The number of items, the first one and the last one, as text."""
     return f"{len(items)} {what}: {short(items[0])} … {short(items[-1])}"
 
 
 def short(value: Any) -> str:
-    # It looks at the first items only.
+    # `_brief` reads only the first items of a container.
     return errors.short(value, 200, shown=_brief.repr)
 
 
 def body_of(message: dict[str, Any]) -> Any:
-    """The body of a message whose `parts` are given; raises whatever is wrong with it."""
+    """The decoded body of a message. Raises if the body is damaged."""
     return deserialize(
         messages.body(message),
         message.get("content-type"),

@@ -19,12 +19,12 @@ _LIBRARIES = ("billiard", "celery", "kombu", "redis", "shared")
 
 
 def parts(error: BaseException) -> list[Any]:
-    """What `rebuild` needs to make this exception again."""
+    """The data from which `rebuild` makes this exception again."""
     kind = type(error)
     args, state, call = list(error.args), dict(error.__dict__), False
     reduced: Any = error.__reduce__()
     if isinstance(reduced, tuple) and reduced[0] is kind:
-        # A class that needs other arguments than it shows says so here, as for pickle.
+        # A class with other constructor arguments than `args` names them here, as for pickle.
         call = type(error).__reduce__ is not BaseException.__reduce__ and not _is_builtin(
             type(error).__reduce__
         )
@@ -37,7 +37,7 @@ def parts(error: BaseException) -> list[Any]:
 def rebuild(
     module: str, qualname: str, args: list[Any], state: dict[str, Any], call: bool = False
 ) -> BaseException:
-    """The exception again, or a `RemoteError` that stands in for it."""
+    """Make the exception again, or a `RemoteError` in its place."""
     kind = _find(module, qualname)
     if kind is None:
         return stand_in(f"{module}.{qualname}", ", ".join(map(str, args)))
@@ -57,7 +57,7 @@ def _is_builtin(method: Any) -> bool:
 
 
 def stand_in(class_name: str, text: str) -> RemoteError:
-    """What takes the place of an exception that cannot travel."""
+    """A `RemoteError` in place of an exception that cannot travel."""
     return RemoteError(class_name, text)
 
 
@@ -83,7 +83,7 @@ def _find(module: str, qualname: str) -> type[BaseException] | None:
         except (DaySixError, NotPortable):
             return None
     elif (root in sys.stdlib_module_names or root in _LIBRARIES) and module in sys.modules:
-        # Nothing is imported for a name in a message: only what is here anyway is looked at.
+        # Never import a module for a name in a message. Look only into loaded modules.
         found = sys.modules[module]
         for part in qualname.split("."):
             found = getattr(found, part, None)

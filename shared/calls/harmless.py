@@ -1,4 +1,4 @@
-"""What may be called by name without being in ``TASK_MODULES``: a fixed, reviewed list.
+"""The fixed, reviewed list of functions that may be called without an entry in ``TASK_MODULES``.
 
 A name stands here only when the function computes, waits, prints, or tells which process runs it.
 No name here opens a file or a connection, runs a command, imports, evaluates text, or reads
@@ -211,7 +211,7 @@ _ALIASES = {
     "gevent.hub": "time",  # in a process that gevent has patched
     "pathlib._local": "pathlib",
 }
-# Names that their module has not: types that only have instances.
+# Types that their module does not name; only their instances are reachable.
 _TYPES = {
     "types:NoneType": type(None),
     "types:EllipsisType": type(...),

@@ -1,4 +1,4 @@
-"""Pillow's images: mode, size, palette, what is known about the image, and its pixels.
+"""Pillow's images: mode, size, palette, the `info` entries, and the pixels.
 
 An image that was opened from a file travels with its pixels, not with its file. The size is
 checked against the bytes before an image is made.

@@ -1,4 +1,4 @@
-"""How outcomes come back: each client process has one reply stream and one thread that reads it.
+"""Receives outcomes: each client process has one reply stream, and one thread that reads it.
 
     worker                         Redis                        client
     run the call

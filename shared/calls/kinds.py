@@ -47,7 +47,7 @@ class Kind:
 
 
 class TooDeep(ValueError):
-    """More extensions lie in one another than is reasonable."""
+    """Too many extensions are nested in each other."""
 
 
 MAX_DEPTH = 100
@@ -57,7 +57,7 @@ COPIES_BYTES = 1 << 28
 
 
 def check_depth(depth: int, size_bytes: int) -> None:
-    """Refuse many extensions in one another, and fewer when much lies in them."""
+    """Refuse extensions that are nested too deeply. Large contents allow fewer levels."""
     if depth > MAX_DEPTH:
         raise TooDeep
     copies = depth * size_bytes
@@ -66,7 +66,7 @@ def check_depth(depth: int, size_bytes: int) -> None:
 
 
 def check_keys(keys: Sequence[Any]) -> Sequence[Any]:
-    """Refuse keys that were chosen to collide: a dict of them takes hours to build."""
+    """Refuse keys with colliding hashes, because building a dict of them takes hours."""
     if len(keys) > 256 and 8 * len(set(map(hash, keys))) < len(keys):
         raise NotPortable("a message", "its keys have few different hashes")
     return keys
@@ -205,5 +205,5 @@ PLAIN_OBJECT, NAMED_TUPLE = 52, 53
 # These are made from a head, and then filled with a body that may hold the value itself.
 FILLED = frozenset({OBJECT, VALUE, CALL, ERROR, PLAIN_OBJECT})
 
-# What msgpack carries alone, and holds nothing else.
+# Types that msgpack carries itself and that hold no other values.
 PLAIN = frozenset({str, int, float, bool, bytes, type(None)})

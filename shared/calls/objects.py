@@ -38,7 +38,7 @@ _BASES: tuple[Any, ...] = (tuple, str, bytes, int, float, complex)
 
 
 def class_name(kind: type) -> str:
-    """The reference of a class whose objects may travel."""
+    """The reference of a class whose objects may travel. Raises if they may not."""
     if kind.__module__ in _MODULES:
         name = f"{kind.__module__}:{kind.__qualname__}"
         if name in CLASSES:
@@ -60,7 +60,7 @@ def find_class(name: str) -> type:
 
 
 def is_plain(kind: type) -> bool:
-    """Whether objects of this class are their state, and no more."""
+    """True if the state of an object is all that is needed to make it again."""
     return kind not in copyreg.dispatch_table and _is_plain(kind)
 
 
@@ -154,7 +154,7 @@ def _unregistered(kind: type, made_by: str) -> NotPortable:
 
 
 def state_of(value: Any) -> Any:
-    """The state that `copyreg` would take: ``__getstate__``, or what lies in the object."""
+    """The state that `copyreg` would use: the result of ``__getstate__``, or the attributes."""
     state = value.__getstate__()
     if state is None or isinstance(state, dict):
         return state
@@ -229,7 +229,7 @@ def call(head: list[Any]) -> Any:
 
 
 def fill(value: Any, body: list[Any]) -> None:
-    """Give an object its state, items and pairs, as `pickle` does."""
+    """Set an object's state, items and pairs, as `pickle` does."""
     state, items, pairs = body
     if items is not None:
         value.extend(items) if hasattr(value, "extend") else [value.append(i) for i in items]
@@ -239,7 +239,7 @@ def fill(value: Any, body: list[Any]) -> None:
 
 
 def set_state(value: Any, state: Any) -> None:
-    """Give an object its state, as `pickle` does."""
+    """Set an object's state, as `pickle` does."""
     if hasattr(value, "__setstate__"):
         if state is not None:
             value.__setstate__(state)

@@ -146,11 +146,11 @@ def answer(
     *,
     delivery_tag: str = "",
 ) -> None:
-    """Put an outcome on a client's reply stream, and what was printed before it.
+    """Append a call's output and then its outcome to the client's reply stream.
 
-    A client that is gone gets nothing. Keeps trying while Redis is away. With its delivery tag the
-    message is acknowledged along with the answer, and not before; there is no answer if it is not
-    this worker's any more.
+    If the client is gone, nothing is sent. Retries while Redis is unavailable. With a delivery tag,
+    the message is acknowledged in the same step as the answer. If the message is not this worker's
+    any more, there is no answer.
     """
     entries = [_output(call_id, stream, text) for stream, text in printed]
     entries.append({"id": call_id, "outcome": payload})
@@ -160,23 +160,23 @@ def answer(
         owner.leave_to_answer(delivery_tag)
         outbox.put(Answer(reply_to, delivery_tag, entries))
     else:
-        # A pool's own process, whose parent took it, has nothing else to send.
+        # This is a pool's process, whose parent took the message. It sends one answer at a time.
         answered = Answer(reply_to, delivery_tag, entries)
         until_back(lambda: send(store(), [answered]), f"the answer of {call_id}")
 
 
 def tell(reply_to: str, call_id: str, printed: Sequence[tuple[str, str]]) -> None:
-    """Send what a call printed so far."""
+    """Send the output of a running call."""
     _add(reply_to, [_output(call_id, stream, text) for stream, text in printed])
 
 
 def announce(reply_to: str, call_id: str, payload: bytes) -> None:
-    """Send news of a call that goes on."""
+    """Send news of a running call, such as its host and pid."""
     _add(reply_to, [{"id": call_id, "news": payload}])
 
 
 def _output(call_id: str, stream: str, text: str) -> Entry:
-    # A lone surrogate can be printed, and must not stop the answer.
+    # A printed lone surrogate must not stop the answer.
     return {"id": call_id, stream: text.encode("utf-8", "replace")}
 
 

@@ -1,4 +1,4 @@
-"""What a task prints reaches its caller's terminal as it is printed.
+"""Sends the output of a task to its caller's terminal while the task runs.
 
 `sys.stdout` and `sys.stderr` become proxies in a worker process at its first call. Inside a
 call that wants its output back, lines are collected and sent on the reply stream: the first
@@ -38,7 +38,7 @@ class Captured:
         self._sent_at = 0.0
 
     def write(self, stream: str, text: str) -> None:
-        """Add what was printed; whole lines are sent soon."""
+        """Add printed text. Complete lines are sent soon."""
         with self._lock:
             lines, newline, rest = (self._partial[stream] + text).rpartition("\n")
             self._partial[stream] = rest
@@ -47,7 +47,7 @@ class Captured:
         self._send_soon()
 
     def flush(self, stream: str) -> None:
-        """Have a part of a line sent soon, too."""
+        """Send an incomplete line soon, too."""
         with self._lock:
             if self._partial[stream] and not self._whole_lines:
                 self._pending.append((stream, self._partial[stream]))
@@ -63,7 +63,7 @@ class Captured:
             _flusher.later(self)
 
     def send(self) -> None:
-        """Send what is complete now."""
+        """Send the complete lines now."""
         with self._lock:
             pending, self._pending = self._pending, []
             self._sent_at = time.monotonic()
@@ -72,7 +72,7 @@ class Captured:
                 self._send(pending)
 
     def take(self) -> list[tuple[str, str]]:
-        """Everything that was not sent, for the answer to carry."""
+        """Remove and return the text that was not sent, so that the answer carries it."""
         with self._lock:
             rest = self._pending + [(name, text) for name, text in self._partial.items() if text]
             self._pending, self._partial = [], dict.fromkeys(STREAMS, "")
@@ -80,7 +80,7 @@ class Captured:
 
 
 class _Flusher:
-    """One thread a process that sends what nobody followed up with another line."""
+    """The thread of a process that sends lines after a pause in the output."""
 
     def __init__(self) -> None:
         self._waiting: set[Captured] = set()
@@ -121,7 +121,7 @@ _flusher = _Flusher()
 
 
 class _Proxy:
-    """A text stream that hands what is printed to the call that prints it."""
+    """A text stream that passes printed text to the call that printed it."""
 
     def __init__(self, name: str, original: Any) -> None:
         self._name = name
@@ -162,7 +162,7 @@ _find: Callable[[], Captured | None] = _nobody
 
 
 def route(find: Callable[[], Captured | None]) -> None:
-    """Have `sys.stdout` and `sys.stderr` ask `find` whose output it is."""
+    """Make `sys.stdout` and `sys.stderr` ask `find` to which call the output belongs."""
     global _find  # noqa: PLW0603 - one per process, as sys.stdout is
     _find = find
     if not isinstance(sys.stdout, _Proxy):
@@ -172,13 +172,13 @@ def route(find: Callable[[], Captured | None]) -> None:
 
 
 def everything_to(captured: Captured | None) -> None:
-    """Give one call all that the process prints, or stop doing so."""
+    """Send all output of the process to one call. None stops this."""
     global _everything  # noqa: PLW0603 - one per process, as sys.stdout is
     _everything = captured
 
 
 def show(stream: str, text: str, prefix: str) -> None:
-    """Print on the caller's side what a task printed."""
+    """Print a task's output on the caller's side."""
     target = sys.stdout if stream == "out" else sys.stderr
     if prefix:
         text = "".join(f"{prefix}{line}" for line in text.splitlines(keepends=True))

@@ -1,4 +1,4 @@
-"""Large buffers, beside the message: their bytes go to Redis once, in pieces, and back out.
+"""Parcels: large buffers that are stored in Redis beside the message, in pieces, once.
 
     caller                         Redis                     worker
     array of 100 MB
@@ -71,7 +71,7 @@ class Parcel(Handle):
 
 
 class Purpose(Enum):
-    """What a parcel is for, and so who deletes it."""
+    """The purpose of a parcel, which decides which side deletes it."""
 
     CALL = "call"  # whoever waits for the call
     ANSWER = "answer"  # whoever reads it
@@ -84,21 +84,21 @@ class _Here(threading.local):
 
 
 _here = _Here()
-# By the hash of their bytes, as long as somebody keeps them.
+# Parcels by the hash of their bytes, while they are in use.
 _alive: "weakref.WeakValueDictionary[bytes, Parcel]" = weakref.WeakValueDictionary()
 # The parcels of the last arrays, as long as those live.
 _of_arrays: "collections.OrderedDict[int, tuple[Any, Parcel]]" = collections.OrderedDict()
 _ARRAYS = 8
-# Names that nobody needs any more; deleted with the next parcel.
+# Names of unused parcels, deleted when the next parcel is sent.
 _over: "collections.deque[str]" = collections.deque()
 
 
 class Large(Exception):
-    """A buffer is large, and nobody has said yet what becomes of those."""
+    """Raised for a large buffer outside `keeping`: the value is encoded again inside it."""
 
 
 class Payload(bytes):
-    """A value's bytes whose large buffers lie beside it, as long as `kept` lives."""
+    """The bytes of a value. Its large buffers are stored beside them while `kept` lives."""
 
     kept: list[Parcel]
 
@@ -153,7 +153,7 @@ def send(owner: Any, buffer: Callable[[], memoryview]) -> Parcel:
 
 
 def _end(name: str, process: int) -> None:
-    """Have a parcel deleted; called while garbage is collected, so nothing is asked here."""
+    """Note a parcel for deletion. Sends no command, because garbage collection calls this."""
     if process == os.getpid():  # to a forked child it was never its own
         _over.append(name)
 

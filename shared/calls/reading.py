@@ -1,4 +1,4 @@
-"""Bytes as a value; whatever the bytes are, nothing outside the lists is called or made."""
+"""Decodes bytes to a value. Only listed functions are called, and only listed types are made."""
 
 import enum
 import functools
@@ -34,7 +34,7 @@ from shared.calls.kinds import (
 from shared.errors import NotPortable
 from shared.handles import base
 
-# A dict of more entries is built with a look at its keys.
+# The keys of a dict with more entries are checked for colliding hashes.
 _LARGE_MAP = 256
 
 

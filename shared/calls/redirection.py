@@ -1,12 +1,11 @@
-"""Whose ``import multiprocessing`` means ours: the scripts of ``producer run``.
+"""Redirects ``import multiprocessing`` to this library, in scripts of ``producer run``.
 
-Only imports that stand in the script, or in a module of its folder, are redirected: the
-libraries underneath keep the standard library's. A worker does the same to the script's
-functions, because the calls of such a script name it. A module that a worker has imported
-before, for somebody else, stays as it is.
+Only imports in the script and in the modules of its folder are redirected. Other libraries keep
+the standard library's modules. The calls of such a script name it, so that a worker redirects its
+imports too. A module that a worker has imported before, for another caller, stays unchanged.
 
-What a script imports from its own folder goes by the name that the workers know it under:
-``import tools`` in ``examples/mine.py`` is ``examples.tools`` on both sides.
+A module in the script's folder gets the name that the workers use: ``import tools`` in
+``examples/mine.py`` is ``examples.tools`` on both sides.
 
 Code for threads shares memory, so thread pools stay the standard library's, in the script's own
 process, unless the script is run with ``--threads``.
@@ -74,7 +73,7 @@ def run(script: Script, folder: Path) -> None:
 
 
 def options() -> dict[str, Any]:
-    """What a call of the script that runs here takes along; empty without ``producer run``."""
+    """The options that a script's calls carry. Empty without ``producer run``."""
     if _script is None:
         return {}
     threads = {"thread_pools": True} if _script.threads else {}
@@ -85,13 +84,13 @@ def options() -> dict[str, Any]:
 
 
 def redirect(script: str, folder: Path, *, threads: bool = False) -> None:
-    """From now on, redirect what the modules of this script's folder import."""
+    """Start redirecting the imports of the modules in this script's folder."""
     _folders[str(folder) + os.sep] = _Folder(script.rpartition(".")[0], threads)
     builtins.__import__ = _import  # type: ignore[assignment]
 
 
 def forget() -> tuple[str, ...]:
-    """Stop redirecting; the folders whose modules were redirected."""
+    """Stop redirecting. Returns the folders whose modules were redirected."""
     folders = tuple(_folders)
     _folders.clear()
     follow.cache_clear()
@@ -130,10 +129,10 @@ def check_guard(what: str) -> None:
 
 @functools.lru_cache(maxsize=1_000)
 def follow(script: str, *, threads: bool = False) -> None:
-    """Redirect here what the caller redirects, which runs the module of that name."""
+    """Redirect, on a worker, the imports of the caller's script, given by its module name."""
     if not references.is_allowed(script, current().allowed_modules):
         return
-    # One that cannot be found is refused where its functions are looked up, with the reason.
+    # If the script cannot be found, looking up its functions raises the error, with the reason.
     with contextlib.suppress(ImportError, ValueError):
         spec = find_spec(script)
         if spec is not None and spec.origin is not None:
@@ -173,7 +172,7 @@ def _import(
 
 
 def _is_neighbour(folder: str, name: str) -> bool:
-    """Whether plain Python would find this module in the script's folder."""
+    """True if plain Python would find this module in the script's folder."""
     first = name.partition(".")[0]
     if first in sys.builtin_module_names:
         return False
@@ -189,7 +188,7 @@ def _concurrent(threads: bool) -> Any:
 
 
 class _Facade(types.ModuleType):
-    """One of the standard library's modules, in which our names stand where we have them."""
+    """A module of the standard library, with our names in place of those that we have."""
 
     def __init__(self, theirs: str, ours: types.ModuleType | None, threads: bool) -> None:
         super().__init__(theirs)
@@ -216,7 +215,7 @@ class _Facade(types.ModuleType):
 
 @functools.cache
 def _module(theirs: str, threads: bool) -> types.ModuleType:
-    """The module that a script gets under a name of the standard library's."""
+    """The module that a script gets for a name of the standard library."""
     if not threads and theirs in _OF_THREADS and _OF_THREADS[theirs] is None:
         return importlib.import_module(theirs)
     root = next(root for root in REDIRECTED if theirs == root or theirs.startswith(root + "."))

@@ -27,7 +27,7 @@ _ROOT = str(Path(__file__).parents[2])
 
 
 def is_allowed(module: str, allowed: Iterable[str]) -> bool:
-    """Whether the allow-list names this module or a package that holds it."""
+    """True if the allow-list names this module or one of its packages."""
     return module in _ALWAYS_ALLOWED or any(
         module == name or module.startswith(name + ".") for name in allowed
     )
@@ -222,12 +222,12 @@ def fingerprint(module_name: str) -> str:
 
 
 def forget() -> None:
-    """Look anew at the source of modules, which may have been edited and imported again."""
+    """Forget the marks of modules, which may have been edited and imported again."""
     fingerprint.cache_clear()
 
 
 def check_fingerprint(module_name: str, mark: str) -> None:
-    """Raise `CodeDiffers` when this process loaded other source than the caller did."""
+    """Raise `CodeDiffers` if this process and the caller have loaded different source."""
     mine = fingerprint(module_name)
     if mark and mine and mine != mark:
         raise CodeDiffers(module_name, socket.gethostname())

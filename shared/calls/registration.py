@@ -58,12 +58,12 @@ def register(kind: type, to_data: Callable[[Any], Any], from_data: Callable[[Any
 
 
 def find(kind: type) -> _Registered | None:
-    """How values of this type travel; None when nobody registered it."""
+    """The registered way for values of this type, or None."""
     return _by_type.get(kind)
 
 
 def rebuild(parts: list[Any]) -> Any:
-    """The value that a message describes."""
+    """Make the value that a message describes."""
     name, data = parts
     from_data = references.resolve(name)
     if not isinstance(from_data, Callable) or from_data not in _from_data:  # type: ignore[arg-type]

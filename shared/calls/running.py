@@ -1,8 +1,8 @@
-"""One call of a function by reference: what the caller sends, and the task that runs it.
+"""The tasks that run library calls on a worker.
 
-A call holds a chunk: one function and several sets of arguments, as ``multiprocessing`` has
-it. Its outcomes go to the caller's reply stream, and only then is the message acknowledged:
-a crash in between repeats the call instead of losing it.
+A call holds a chunk: one function and the arguments of several items. The outcomes go to the
+caller's reply stream, and the message is acknowledged in the same step. A crash before that step
+repeats the call.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from shared.calls.encoding import NAME, NAMES, PROCESS, Mode, span
 from shared.calls.outcomes import Outcome, Outcomes, encode_outcomes
 from shared.errors import TaskWithdrawn, WorkerLost
 
-# In the request of a call that was run, and is to be reported by Celery: what it raised.
+# The request's entry for the exception of a call that has run and that Celery is to report.
 RAISED = "raised"
 
 
@@ -37,7 +37,7 @@ RAISED = "raised"
     serializer="msgpack",
 )
 def call(task: Any, payload: bytes, reply_to: str, options: dict[str, Any] | None = None) -> Any:
-    """Run one chunk and answer; what it returns or raises is for Flower and the log.
+    """Run one chunk and answer. The return value or exception is only for Flower and the log.
 
     Options: ``go_on`` after an error, with the chunk's other items; ``setup``, a pool's
     identity, initializer and its arguments; ``output``, how what is printed is shown;
@@ -61,11 +61,11 @@ def call(task: Any, payload: bytes, reply_to: str, options: dict[str, Any] | Non
     bind=True,
     ignore_result=True,
     serializer="msgpack",
-    # A process that was killed is dead: it is not started again, its caller sees the exit code.
+    # A killed process does not run again. Its caller sees the exit code.
     acks_late=False,
 )
 def process(task: Any, payload: bytes, reply_to: str, options: dict[str, Any]) -> Any:
-    """Run one function as a `Process`: say where it started, answer with its exit code."""
+    """Run one function as a `Process`: report its host and pid, then answer with its exit code."""
     started = {**context.whereabouts(), "worker": presence.PROCESS}
     outbox.announce(reply_to, task.request.id, codec.dumps(started))
     return _answer(task, payload, reply_to, options, _run_process)
@@ -87,18 +87,18 @@ def _answer(
                 task.request.id,
                 encode_outcomes(outcomes),
                 running.rest(),
-                # One that was acknowledged when it began is nobody's any more.
+                # A `Process` was acknowledged when it began, so there is no message to settle.
                 delivery_tag=task.request.properties["delivery_tag"] if task.acks_late else "",
             )
     except Exception as unforeseen:
         if not ran:
-            # Its options are none of ours. The caller must hear of it all the same.
+            # The call's options are invalid. Its caller must still get an answer.
             _answer_error(task.request.id, (payload, reply_to), unforeseen)
         raise
     if error is not None:
         if isinstance(error, Exception) or _is_the_end(error):
             raise error
-        # SystemExit and its like would end the worker: they have gone to the caller.
+        # SystemExit and the like would end the worker. The caller has the real exception.
         raise exceptions.stand_in(type(error).__name__, str(error))
     values = outcomes.values
     return values[0] if len(values) == 1 else span(values, "values")
@@ -132,7 +132,7 @@ def _run(payload: bytes, options: dict[str, Any]) -> tuple[Outcomes, BaseExcepti
             break
         except BaseException as error:
             if _is_the_end(error) and not options.get("process"):
-                raise  # the worker ends this call, and reports it
+                raise  # the worker is ending this call, and will report it
             failed[len(values)] = Outcome(False, error, exceptions.describe(error))
             values.append(error)
             if not options.get("go_on"):
@@ -143,8 +143,10 @@ def _run(payload: bytes, options: dict[str, Any]) -> tuple[Outcomes, BaseExcepti
 
 
 def _is_the_end(error: BaseException) -> bool:
-    """Whether the worker is ending the call from outside: gevent by an exception of its own,
-    billiard by an exit whose code stands for a signal (256 less its number, negative)."""
+    """True if the worker is ending the call from outside.
+
+    gevent raises GreenletExit. billiard exits with the code -(256 - signal number).
+    """
     if type(error).__name__ == "GreenletExit":
         return True
     code = error.code if isinstance(error, SystemExit) else None
@@ -152,10 +154,11 @@ def _is_the_end(error: BaseException) -> bool:
 
 
 def wait_for(coroutine: Any) -> Any:
-    """What a coroutine returns, run to its end."""
+    """Run a coroutine to its end and return its value."""
     patches = sys.modules.get("gevent.monkey")
     if patches is not None and patches.is_module_patched("threading"):
-        # A thread has one running loop, and all greenlets share a thread: borrow another.
+        # A thread can run only one event loop, and all greenlets share one thread. Borrow a thread
+        # of gevent's pool for this loop.
         import gevent  # noqa: PLC0415 - only a gevent worker has it loaded
 
         return gevent.get_hub().threadpool.apply(asyncio.run, (coroutine,))
@@ -163,8 +166,8 @@ def wait_for(coroutine: Any) -> Any:
 
 
 def _run_process(payload: bytes, options: dict[str, Any]) -> tuple[Outcomes, BaseException | None]:
-    """The exit code that the standard library would give, errors printed as it prints them."""
-    # A process may put files of its own there; the next task must not print into them.
+    """Run a `Process`. Its exit code and printed errors are those of the standard library."""
+    # The process may replace sys.stdout and sys.stderr. The next task must get the original ones.
     streams = sys.stdout, sys.stderr
     try:
         outcomes, error = _run(payload, options)
@@ -179,7 +182,7 @@ def _run_process(payload: bytes, options: dict[str, Any]) -> tuple[Outcomes, Bas
 
 
 def _join_threads() -> None:
-    """Wait for the threads that a process has started, but for daemonic ones."""
+    """Wait for the threads that a process has started, except daemonic ones."""
     for thread in threading.enumerate():
         if not thread.daemon and thread is not threading.current_thread():
             thread.join()
@@ -206,7 +209,7 @@ def _exit_code(
 
 
 def _spread(function: Callable[..., Any], mode: str) -> Callable[[Any], Any]:
-    """What takes an item, and calls the function with it as the mode has it."""
+    """A function of one item that calls `function` with the arguments that the mode defines."""
     if mode == Mode.MAP:
         return function
     if mode == Mode.STARMAP:
@@ -216,10 +219,9 @@ def _spread(function: Callable[..., Any], mode: str) -> Callable[[Any], Any]:
 
 @signals.task_failure.connect(weak=False)
 def _report_lost(sender: Any, task_id: str, exception: Any, args: Any, **_: Any) -> None:
-    """Tell the caller when the pool gives a call up: its process died or ran out of time.
+    """Tell the caller of a call whose process died or exceeded its time limit.
 
-    Errors that the function itself raised were answered by the task, and a second answer for
-    the same call is ignored by the caller.
+    The task itself has answered errors of the function. A caller ignores a second answer.
     """
     if sender.name in NAMES and type(exception).__module__ == "billiard.exceptions":
         _answer_error(task_id, args, WorkerLost(_function_name(args), str(exception)))
@@ -245,9 +247,9 @@ def _answer_error(task_id: str, args: Any, error: Exception) -> None:
 
 
 def report_dead(message: dict[str, Any], error: Exception) -> bool:
-    """Tell the caller that a call became a dead letter; False for what is no call.
+    """Tell the caller that a call became a dead letter. Returns False if it is no library call.
 
-    Its `parts` are given. Where to answer stands beside the body, which may be damaged.
+    The reply stream is read from the message's properties, because the body may be damaged.
     """
     reply_to = message["properties"].get("reply_to") or ""
     if not reply_to.startswith(REPLIES):

@@ -46,7 +46,7 @@ def of_type(part: Any, kind: Any) -> Any:
     return part
 
 
-# Compiling takes time that grows with the pattern.
+# Limit the pattern, because long patterns take long to compile.
 _PATTERN_LIMIT = 100_000
 
 
@@ -196,7 +196,7 @@ def _sequence(kind: Any) -> Value:
 
 
 def _named(kind: Any, limit: int = 4_096) -> Value:
-    """What its text makes again."""
+    """A kind of value that can be made again from its text."""
 
     def make(text: Any) -> Any:
         if len(of_type(text, str)) > limit:

@@ -1,4 +1,4 @@
-"""A value as bytes, as long as no object comes twice; `shared.calls.graph` is for those."""
+"""Encodes a value as bytes. A value that holds one object twice goes to `shared.calls.graph`."""
 
 import itertools
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from shared.errors import MessageTooLarge, NotPortable
 
 
 class Shared(Exception):
-    """One object was met twice: it goes as a graph."""
+    """Raised when one object occurs twice: the value must be encoded as a graph."""
 
 
 class Encoder:
@@ -23,7 +23,7 @@ class Encoder:
         self._depth = 0
         self._limit = 0
         self._seen: set[int] = set()
-        # What was made on the way stays, so that no two of them have one id.
+        # Keep intermediate objects alive, so that no two of them have the same id.
         self._made: list[Any] = []
         self._mark = _marker(self._seen, self._extend)
         self._pack = self._packer()
@@ -72,12 +72,12 @@ class Encoder:
         return _extension(msgpack.ExtType, (code, packed))
 
 
-# Without the checks that its constructor makes.
+# Makes an ExtType without the checks of its constructor.
 _extension: Any = tuple.__new__
 
 
 def _marker(seen: set[int], extend: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """What makes extensions of mutable buffers, of which msgpack alone makes bytes.
+    """Makes extensions of mutable buffers, which msgpack itself would write as bytes.
 
     It also raises `Shared` when it meets a list or dict for the second time.
     """
@@ -123,7 +123,7 @@ def _marker(seen: set[int], extend: Callable[[Any], Any]) -> Callable[[Any], Any
     return mark
 
 
-# Encoders that wait for their next value: their packers have their buffers already.
+# Idle encoders, kept because their packers have buffers already.
 spare: list[Encoder] = []
 _SPARES = 8
 _SPARE_BYTES = 1 << 16
