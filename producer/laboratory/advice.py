@@ -1,4 +1,4 @@
-"""What follows from the figures: pool, concurrency, prefetch, recycling, memory, and why.
+"""Derives advice from the figures: pool, concurrency, prefetch, recycling, memory, and reasons.
 
 The same figures always give the same advice. So that noise does not change it either, it
 compares the best rounds, takes no size beyond what the laws can use, the smallest size that is
@@ -25,7 +25,7 @@ _RECYCLE_AT = 2
 
 
 def recommend(report: Figures, growth_bytes: int = 0) -> Figures | None:
-    """The recommendation; None where there is none, for which `why_none` has the reason."""
+    """The recommendation, or None. `why_none` gives the reason for None."""
     picked = {}
     for kind in SIMPLEST_FIRST:
         cells = [
@@ -77,13 +77,13 @@ def why_none(report: Figures) -> str:
 
 
 def _alike(report: Figures, cells: list[Figures]) -> float:
-    """From which share of the best on a pool counts as as good."""
+    """The share of the best rate from which a pool counts as equally good."""
     sending_s = min((cell["overhead_s"] or 0.0 for cell in cells), default=0.0)
     return ALIKE_WHEN_SENDING if sending_s > report["work"]["item_s"] else ALIKE
 
 
 def _memory(report: Figures, cell: Figures) -> int:
-    """What the worker will take: its processes as they are, and what its items take at once."""
+    """The worker's memory: its processes, and the items that run at once."""
     where = report["workers"][cell["pool"]]
     items = report["work"]["item_bytes"] * cell["concurrency"]
     if cell["executor"] == Executor.PREFORK:
@@ -92,7 +92,7 @@ def _memory(report: Figures, cell: Figures) -> int:
 
 
 def _works(cell: Figures, report: Figures) -> bool:
-    """Whether no more items fail than they do anyway."""
+    """True if no more items fail here than in the other executors."""
     anyway = min(_failing(c, report) for c in report["cells"] if c["rates"])
     # What is too large for a message fails on each pool alike: still say which would be best.
     if report["work"]["too_large"]:
@@ -117,13 +117,13 @@ def _useful(report: Figures, cell: Figures) -> float:
     share = report["work"]["cpu_share"]
     if share is None or share < 0.5:
         return math.inf
-    # A little slack: a share of 0.98 on two cores must not ask for a third process.
+    # Allow a little slack, so that a share of 0.98 on two cores does not ask for a third process.
     needed = 0.9 * usable_cores(report, cell["executor"]) / share
     return next((size for size in LADDER if size >= needed), math.inf)
 
 
 def _smallest(cells: list[Figures], useful: float) -> Figures:
-    """The smallest size about as fast as the best of the useful ones."""
+    """The smallest size that is about as fast as the best useful size."""
     by_size = sorted(cells, key=lambda cell: int(cell["concurrency"]))
     within = [cell for cell in by_size if cell["concurrency"] <= useful] or by_size[:1]
     best = max(map(best_round, within))
@@ -190,7 +190,7 @@ def _reason(report: Figures, cell: Figures, rival: Figures | None) -> str:
 
 
 def _laws(report: Figures, cell: Figures) -> list[str]:
-    """Why the curve flattens where it does."""
+    """The reason why the measured curve flattens."""
     work = report["work"]
     said = []
     if cell.get("ceiling"):
@@ -224,7 +224,7 @@ def _command(found: Figures) -> list[str]:
 
 
 def _compose(found: dict[str, Any]) -> str:
-    """An override for docker-compose.yml; half as much memory again as was measured."""
+    """An override for docker-compose.yml, with 1.5 times the measured memory."""
     limit = 64 * math.ceil(found["memory_bytes"] * 1.5 / _MIB / 64)
     words = "".join(f'      - "{word}"\n' for word in _command(found))
     return (

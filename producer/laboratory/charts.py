@@ -28,7 +28,7 @@ STYLES: dict[str, tuple[str, str, str]] = {
     Executor.THREADS: ("#2277CC", "o", "--"),
     Executor.GEVENT_POOL: ("#009E73", "^", "--"),
 }
-# Stand in for what the page's style decides: the text's colour, light or dark.
+# Placeholders for colours that the page's style sets, such as the text's colour.
 TEXT, _FAINT = "#010203", "#040506"
 _MOST_LANES = 20
 
@@ -38,7 +38,7 @@ class NotInstalled(DaySixError):
 
 
 def check_installed() -> None:
-    """Raise `NotInstalled` where nothing could be drawn."""
+    """Raise `NotInstalled` if matplotlib is missing."""
     if find_spec("matplotlib") is None:
         raise NotInstalled(
             "--report draws with matplotlib, which is not installed: pip install 'day-six[report]', "
@@ -93,7 +93,7 @@ def throughput(figure: Any, report: Figures) -> None:
 
 
 def speedup(figure: Any, report: Figures) -> None:
-    """How many times serial, against how many at once; thin: what the laws allow the cluster."""
+    """Speed-up against concurrency. Thin lines show the limits of the laws for the cluster."""
     axes = figure.subplots()
     serial = next(
         (
@@ -128,7 +128,7 @@ def speedup(figure: Any, report: Figures) -> None:
 
 
 def latencies(figure: Any, report: Figures) -> None:
-    """From submit to result, at the best size: the middle half, the median, 5 to 95 percent."""
+    """Time from submit to result at the best size: quartiles, median, and 5 to 95 percent."""
     cells = best_cells(report)[::-1]
     axes = figure.subplots()
     drawn = axes.boxplot(
@@ -151,7 +151,7 @@ def latencies(figure: Any, report: Figures) -> None:
 
 
 def timeline(figure: Any, report: Figures) -> None:
-    """Which process ran which item when: a lane holds one item at a time."""
+    """A timeline of processes and items. A lane holds one item at a time."""
     cells = [cell for cell in best_cells(report) if cell["timeline"]]
     if not cells:
         return
@@ -203,7 +203,7 @@ _WIDTH, _HEIGHT = 5.2, 3.4
 
 
 def svg(name: str, draw: Callable[[Any, Figures], None], report: Figures) -> str:
-    """A chart to stand in a page: it takes its colours of text and lines from there."""
+    """A chart as a part of a page, with the page's colours of text and lines."""
     text = _render(draw, report, "svg", name).decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -220,7 +220,7 @@ def picture(report: Figures, kind: str) -> bytes:
     """All charts in one picture, on white."""
 
     def draw(figure: Any, report: Figures) -> None:
-        # The timeline has the most rows: it gets a column of its own.
+        # The timeline has the most rows, so it gets a column of its own.
         left, right = figure.subfigures(1, 2)
         parts = [*left.subfigures(len(CHARTS) - 1, 1), right]
         for part, (chart, title) in zip(parts, CHARTS.values(), strict=True):

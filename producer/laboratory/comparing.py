@@ -1,4 +1,4 @@
-"""Runs the same items in every executor, in rounds, and keeps what each item cost.
+"""Runs the same items in every executor, in rounds, and keeps the figures of each item.
 
 pilot      each executor at 1, 2, 4 … at once, until two sizes in a row gain nothing
 round 1…n  every size that is left, in another order each time: a noisy neighbour
@@ -21,30 +21,30 @@ from shared.calls import references
 from shared.errors import DaySixError
 from shared.laboratory import probes, workloads
 
-# What one size of one executor should take, about, when the number of items is ours to choose.
+# About how long one size of one executor should run, if the caller did not choose the items.
 _AIM_S = 0.8
 _FEWEST_ITEMS, _MOST_ITEMS = 12, 200
-# So many items for each place: the filling and the draining at both ends weigh little then.
+# Items for each slot. With so many, filling and draining the slots hardly matters.
 _ITEMS_A_PLACE = 4
 _GAIN = 1.1
 _NOOPS = 30
 _ANSWERS_WITHIN_S = 30.0
-# What computes more than half of its time fills a core with two places.
+# An item that computes more than half of its time fills a core with two slots.
 _PLACES_A_CORE = 4
-# All rounds together should not take longer; a size that is too dear for that is run once.
+# All rounds together should not take longer. A size that would take too long is run once.
 _ROUNDS_S = 90.0
 # About what a task costs on its way to a worker and back.
 _SENDING_S = 0.005
 # Beyond this share of the free memory a size is not tried.
 _MEMORY_SHARE = 0.5
 
-# Hears what begins: its name, how many are done of how many, the seconds left if known.
+# Called at each step with its name, the steps done, their total, and the seconds left if known.
 Say = Callable[[str, int, int, float | None], None]
 
 
 @dataclass
 class Cell:
-    """One executor at one size: its runs, or why there are none."""
+    """One executor at one size: its runs, or the reason why there are none."""
 
     executor: Executor
     concurrency: int
@@ -59,12 +59,12 @@ class Cell:
 
     @property
     def wanted(self) -> bool:
-        """Whether it is to be measured (again)."""
+        """True if this cell is to be measured, or measured again."""
         return not (self.skipped or self.problem or self.once)
 
 
 class Comparison:
-    """All runs of a task; `run` may be interrupted, `cells` then holds what there is."""
+    """All runs of a task. If `run` is interrupted, `cells` holds the runs so far."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Comparison:
         self._cluster: dict[Executor, ClusterSide] = {}
 
     def run(self, say: Say) -> None:
-        """Pilot and rounds; Ctrl-C leaves what there is."""
+        """Run the pilot and the rounds. After Ctrl-C the runs so far remain."""
         began = time.monotonic()
         try:
             say("looking for workers", 0, 1, None)
@@ -125,17 +125,17 @@ class Comparison:
                 found = side.surroundings(_ANSWERS_WITHIN_S)
                 found["startup_s"] = alive[executor.kind.value].startup_s
                 self.workers[executor.kind.value] = found
-        # Whatever was not asked for: one item after the other is what all is measured against.
+        # Always include the serial executor, because all others are compared with it.
         self._local.setdefault(Executor.SERIAL, LocalSide(Executor.SERIAL))
 
     def _skip(self, executor: Executor, why: str) -> None:
         self.cells.append(Cell(executor, 1, skipped=why))
 
     def _size_items(self) -> None:
-        """Choose how many items, unless the caller did; see what one costs."""
+        """Measure one item, and choose the number of items unless the caller did."""
         given = self.task.items
         first = given[:3] or [[number, *self.task.extra] for number in range(3)]
-        # The first of all imports, opens, fills caches.
+        # The very first item also pays for imports and caches.
         done = self._once(Executor.SERIAL, first[:1] + first, 1)
         if "problem" in done:
             raise DaySixError(f"{self.task.name} cannot be measured: {done['problem']}")
@@ -146,7 +146,7 @@ class Comparison:
         )
         self.item_bytes = max(s["peak"] - s["rss"][0] for s in done["samples"])
         if not given:
-            # With its encoding: a large result may take longer than the work.
+            # Include the encoding, because a large result may take longer than the work.
             each_s = statistics.median(s["received"] - s["submitted"] for s in samples)
             number = round(_AIM_S / max(each_s, 1e-6))
             number = min(max(number, _FEWEST_ITEMS), _MOST_ITEMS)
@@ -198,11 +198,11 @@ class Comparison:
         return fitting or [most]
 
     def _passes(self, size: int) -> int:
-        """Whole passes over the items, so that all do the same work, and all places are busy."""
+        """Whole passes over the items, so that all sizes do the same work and all slots are busy."""
         return max(1, math.ceil(_ITEMS_A_PLACE * size / len(self.task.items)))
 
     def _spare(self) -> None:
-        """Leave dear sizes, none the best of its executor, at the one run they have had.
+        """Do not run slow sizes again, unless a size is the best of its executor.
 
         By what the laws expect of them: what a pilot took may be a neighbour's doing.
         """
@@ -250,10 +250,10 @@ class Comparison:
                 done += 1
 
     def _measure_noop(self, executor: Executor) -> None:
-        """What a task costs beside its work: no work, one at a time."""
+        """The cost of sending a task, measured with tasks that do nothing, one at a time."""
         items: list[list[Any]] = [[number] for number in range(_NOOPS)]
         if executor is Executor.ASYNCIO:
-            return  # there is no plain function to run
+            return  # the task has no plain function
         done = self._once(executor, items, 1, workloads.noop)
         if "problem" not in done:
             self.noops.setdefault(executor, []).append(done["seconds"] / _NOOPS)

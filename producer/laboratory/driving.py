@@ -1,4 +1,4 @@
-"""Keeps an executor busy with a fixed number of items at once, and notes what each cost.
+"""Keeps an executor busy with a fixed number of items at once, and measures each item.
 
 One more is submitted whenever one has come back, so that latency is that of a service under
 this load, and Little's law can be held against it. Works wherever threads do: in a patched
@@ -15,12 +15,12 @@ from shared.laboratory import probes
 
 Sample = dict[str, Any]
 Receive = Callable[[Any], None]
-# (arguments of the item, what takes its measures or an exception)
+# (arguments of the item, receiver of its measures or of an exception)
 Submit = Callable[[list[Any], Receive], Any]
 
 
 def pooled(pool: Any, function: Callable[..., Any]) -> Submit:
-    """Submits to a pool of `multiprocessing`'s shape, the standard library's or ours."""
+    """Submits items to a `multiprocessing` pool, the standard library's or ours."""
 
     def submit(item: list[Any], receive: Receive) -> Any:
         return pool.apply_async(
@@ -34,13 +34,13 @@ def pooled(pool: Any, function: Callable[..., Any]) -> Submit:
 
 
 class TooSlow(Exception):
-    """Raised when items have not come back in time."""
+    """Raised if items do not return in time."""
 
 
 def drive(
     submit: Submit, items: list[list[Any]], concurrency: int, within_s: float
 ) -> dict[str, Any]:
-    """Run all items: the samples in order, and how long it took."""
+    """Run all items. Returns the samples in order, and the seconds for all."""
     deadline = time.monotonic() + within_s
     places = threading.Semaphore(concurrency)
     samples: list[Sample | None] = [None] * len(items)
@@ -69,7 +69,7 @@ def drive(
 async def drive_async(
     run: Callable[[list[Any]], Any], items: list[list[Any]], concurrency: int, within_s: float
 ) -> dict[str, Any]:
-    """The same for coroutines."""
+    """Run all items as coroutines, with the results of `drive`."""
     places = asyncio.Semaphore(concurrency)
     samples: list[Sample | None] = [None] * len(items)
 

@@ -7,7 +7,7 @@ from shared.pools import PoolKind
 
 
 class Executor(StrEnum):
-    """Where items run; the value is what ``--on`` expects."""
+    """The executors. Their values are the words that ``--on`` accepts."""
 
     SERIAL = "serial"  # one after the other, in one process
     PROCESS = "process"  # multiprocessing.Pool
@@ -20,12 +20,12 @@ class Executor(StrEnum):
 
     @property
     def kind(self) -> PoolKind | None:
-        """The cluster's pool behind it; None for a local one."""
+        """The cluster's pool of this executor, or None for a local executor."""
         return _KINDS.get(self)
 
     @property
     def like(self) -> PoolKind | None:
-        """The pool whose size bounds it, so that local and cluster compare."""
+        """The pool whose size limits this executor, so that local and cluster are comparable."""
         return self.kind or _LIKE.get(self)
 
 
@@ -40,12 +40,12 @@ _LIKE = {
     Executor.ASYNCIO: PoolKind.GEVENT,
     Executor.GREENLET: PoolKind.GEVENT,
 }
-# Far enough apart that noise seldom takes one for the next.
+# Sizes far enough apart that noise seldom hides the difference.
 LADDER = (1, 2, 4, 8, 16, 50, 200)
 
 
 def choose(words: str) -> list[Executor]:
-    """The executors of a comma-separated list; all for none."""
+    """The executors in a comma-separated list; without a list, all of them."""
     chosen = []
     for word in filter(None, map(str.strip, words.split(","))):
         if word not in list(Executor):
@@ -55,7 +55,7 @@ def choose(words: str) -> list[Executor]:
 
 
 def sizes(words: str) -> tuple[int, ...]:
-    """The concurrencies of a comma-separated list; empty for none."""
+    """The concurrencies in a comma-separated list; without a list, an empty one."""
     found = set()
     for word in filter(None, map(str.strip, words.split(","))):
         if not word.isdecimal() or not int(word):

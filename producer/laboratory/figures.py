@@ -1,4 +1,4 @@
-"""From samples to figures: medians over the rounds, their spread, percentiles."""
+"""Turns samples into figures: medians over the rounds, their spread, percentiles."""
 
 import statistics
 from collections import defaultdict
@@ -14,7 +14,7 @@ _LANE_ITEMS = 400
 
 
 def summarise(comparison: Comparison) -> Figures:
-    """Everything that was found, fit for JSON; the recommendation comes on top of it."""
+    """All figures of a comparison, ready for JSON. The recommendation is added later."""
     cells = [_figures(cell, comparison) for cell in comparison.cells]
     serial = next((c for c in cells if c["executor"] == Executor.SERIAL and c["rates"]), None)
     for cell in cells:
@@ -81,7 +81,7 @@ def _figures(cell: Cell, comparison: Comparison) -> Figures:
 
 
 def _startup(cell: Cell, comparison: Comparison) -> float | None:
-    """The seconds until it could run items: a pool's here, a worker's there."""
+    """The seconds until a local pool, or a worker, could run items."""
     if cell.executor.kind:
         found: float | None = comparison.workers[cell.executor.kind.value]["startup_s"]
     else:
@@ -90,12 +90,12 @@ def _startup(cell: Cell, comparison: Comparison) -> float | None:
 
 
 def _failed(sample: dict[str, Any], cell: Cell) -> bool:
-    """Whether an item has no value: a large one arrives locally, and cannot travel."""
+    """True if an item has no value: it failed, or its value is too large to travel."""
     return bool("lost" in sample or sample["error"] or (cell.executor.kind and sample["refused"]))
 
 
 def _work(comparison: Comparison) -> Figures:
-    """One item by itself: its seconds, its share of computing, its memory.
+    """The figures of a single item: its seconds, its share of computing, its memory.
 
     From the fastest run of one item at a time: whatever else the machine does only slows it.
     """
@@ -125,7 +125,7 @@ def _item_seconds(samples: list[dict[str, Any]]) -> float:
 
 
 def noise(cell: Figures) -> float | None:
-    """By how much its rounds differ from their median; None after a single one."""
+    """By how much the rounds differ from their median, or None after a single round."""
     if len(cell["rates"]) < 2:
         return None
     low, high = cell["spread"]
@@ -133,19 +133,19 @@ def noise(cell: Figures) -> float | None:
 
 
 def typical_noise(report: Figures) -> float | None:
-    """The median of what all cells show."""
+    """The median over all cells."""
     shown = [noise(cell) for cell in report["cells"] if cell["rates"]]
     return statistics.median(known) if (known := [n for n in shown if n is not None]) else None
 
 
 def percentile(values: list[float], percent: int) -> float:
-    """The value that so many percent do not exceed."""
+    """The value that the given percentage of values does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, max(0, round(percent / 100 * len(ordered)) - 1))]
 
 
 def _cpu_seconds(samples: list[dict[str, Any]]) -> float:
-    """What the processes that ran items computed meanwhile."""
+    """The processor time of the processes that ran items."""
     spans: dict[Any, list[float]] = defaultdict(list)
     for sample in samples:
         if "lost" not in sample:
@@ -170,7 +170,7 @@ def _peak(samples: list[dict[str, Any]], cell: Cell, comparison: Comparison) -> 
 
 
 def _overlap(samples: list[dict[str, Any]]) -> float:
-    """How many items of one process were at work at once, on average while any was."""
+    """How many items of one process ran at once, on average while at least one ran."""
     by_process: dict[Any, list[tuple[float, float]]] = defaultdict(list)
     for sample in samples:
         if "lost" not in sample:

@@ -1,4 +1,4 @@
-"""What a reader must know beside the figures: traps, errors, noise, a sentence each."""
+"""Findings for the reader besides the figures: traps, errors, noise; one sentence each."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -9,15 +9,15 @@ from producer.laboratory.executors import Executor
 from producer.laboratory.figures import typical_noise
 from producer.laboratory.laws import Figures
 
-# A process that grows by this much an item, and by that much in all, leaks.
+# A process leaks if it grows by this much for each item, and by that much in total.
 _GROWTH_BYTES, _GROWN_BYTES = 64 * 1024, 8 * 1024 * 1024
 _LARGE_BYTES = 1024 * 1024
-# Runs that differ by more than this, half of them, met something else on the machine.
+# If half of the runs differ by more than this, other programs disturbed them.
 _NOISY = 0.15
 
 
 def findings(comparison: Comparison, report: Figures) -> list[str]:
-    """A sentence for each thing found."""
+    """All findings, one sentence each."""
     found = [
         *_errors(comparison),
         *_large_results(comparison),
@@ -74,7 +74,7 @@ def _large_results(comparison: Comparison) -> Iterable[str]:
 
 
 def growth_bytes(comparison: Comparison) -> int:
-    """By how much a process grows with each item; 0 for one that does not."""
+    """The growth of a process for each item, or 0."""
     rss = [
         sample["rss"][1]
         for cell in comparison.cells
@@ -85,7 +85,7 @@ def growth_bytes(comparison: Comparison) -> int:
     ]
     if len(rss) < 8:
         return 0
-    # The first items fill caches; what goes on in the second half is growth.
+    # The first items fill caches. Only growth in the second half counts.
     half = rss[len(rss) // 2 :]
     each = (half[-1] - half[0]) / (len(half) - 1)
     falls = sum(later < earlier for earlier, later in pairwise(half))
@@ -104,7 +104,7 @@ def _growth(comparison: Comparison) -> Iterable[str]:
 
 
 def _blocked(report: Figures) -> Iterable[str]:
-    """A gevent worker that has one item at work although it may hold many."""
+    """Find a gevent worker that runs one item at a time although it may run many."""
     work = report["work"]
     green = [
         c
@@ -112,14 +112,14 @@ def _blocked(report: Figures) -> Iterable[str]:
         for c in report["cells"]
         if c["executor"] == executor and c["rates"] and c["concurrency"] >= 2
     ]
-    # The local ones show it best: nothing but the items takes time there.
+    # Local executors show it best, because only the items take time there.
     green = [c for c in green if c["executor"] == green[0]["executor"]]
     if work["cpu_share"] is None or not green or work["item_s"] < 0.001:
         return
     if any(c["overlap"] >= 1.2 for c in green):
         return
     if green[0]["items_a_second"] * work["item_s"] < 0.5:
-        return  # it was seldom at work at all
+        return  # the executor was idle most of the time
     if work["cpu_share"] > 0.8:
         yield "gevent gains nothing: it computes, and never gives way to another greenlet"
     elif work["cpu_share"] < 0.5:
@@ -130,7 +130,7 @@ def _blocked(report: Figures) -> Iterable[str]:
 
 
 def _overhead(report: Figures) -> Iterable[str]:
-    """Work that is smaller than what it costs to send it."""
+    """Find work that takes less time than sending it."""
     costs = [c["overhead_s"] for c in report["cells"] if c["pool"] and c.get("overhead_s")]
     item_s = report["work"]["item_s"]
     if costs and min(costs) > item_s / 2:
@@ -141,7 +141,7 @@ def _overhead(report: Figures) -> Iterable[str]:
 
 
 def _noise(report: Figures) -> Iterable[str]:
-    """Rounds that differ: these figures say less than they seem to."""
+    """Find rounds that differ so much that the figures are uncertain."""
     found = typical_noise(report)
     if found is not None and found > _NOISY:
         yield (

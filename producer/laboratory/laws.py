@@ -1,21 +1,21 @@
-"""The laws that a measured curve is held against, and whether threads escape the GIL."""
+"""The laws that limit a measured curve, and a check whether threads escape the GIL."""
 
 from typing import Any
 
 from producer.laboratory.executors import Executor
 
 Figures = dict[str, Any]
-# Threads that compute this many times as fast as one do not hold the GIL.
+# If threads compute this many times as fast as one, they do not hold the GIL.
 _SCALES = 1.3
 
 
 def best_round(cell: Figures) -> float:
-    """The items a second of its fastest round: whatever else the machine does only slows it."""
+    """Items per second in the fastest round, because other programs only slow a round down."""
     return float(max(cell["rates"]))
 
 
 def ceiling(report: Figures, cell: Figures) -> float | None:
-    """The most items a second that the laws allow: so many at once, so much computing each.
+    """The highest rate, in items per second, that the laws allow for a concurrency.
 
     Little: n at once, T + o seconds each (o: the overhead of a task), give n / (T + o).
     Utilisation: k cores, u x T + o seconds of computing each, give k / (u x T + o), and a
@@ -29,7 +29,7 @@ def ceiling(report: Figures, cell: Figures) -> float | None:
 
 
 def saturation(report: Figures, cell: Figures) -> float | None:
-    """The items a second at which the cores, or the GIL, have no time left."""
+    """The rate, in items per second, at which the cores, or the GIL, are fully used."""
     work, overhead_s = report["work"], cell["overhead_s"] or 0.0
     if work["cpu_share"] is None or not work["item_s"]:
         return None
@@ -43,7 +43,7 @@ def saturation(report: Figures, cell: Figures) -> float | None:
 
 
 def all_cores(where: Figures) -> float:
-    """Cores, or what a container may use of them."""
+    """The number of cores that the machine, or the container, may use."""
     return float(min(where["cores"], where["cpu_limit"] or where["cores"]))
 
 
@@ -65,7 +65,7 @@ def usable_cores(report: Figures, executor: str) -> float:
 
 
 def serial_share(cell: Figures) -> float | None:
-    """The share that did not run in parallel, as Amdahl's law has it, from what was measured."""
+    """The share of the work that did not run in parallel, by Amdahl's law from measured rates."""
     n, speedup = cell["concurrency"], cell["speedup"]
     if n < 2 or not speedup:
         return None
@@ -73,7 +73,7 @@ def serial_share(cell: Figures) -> float | None:
 
 
 def releases_gil(report: Figures) -> bool | None:
-    """Whether threads compute side by side; None where nothing shows it."""
+    """True if threads compute in parallel; None if the measurements do not show it."""
     share = report["work"]["cpu_share"]
     measured = [cell for cell in report["cells"] if cell["rates"]]
     serial = [best_round(cell) for cell in measured if cell["executor"] == Executor.SERIAL]

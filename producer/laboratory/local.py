@@ -30,10 +30,10 @@ from shared.laboratory import probes, workloads
 
 
 def main() -> None:
-    """Serve until the orders end."""
+    """Run orders until there are no more."""
     executor = Executor(sys.argv[1])
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    # What the function prints would stand between the answers.
+    # Redirect the function's output, which would mix with the answers.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     for line in sys.stdin:
@@ -64,7 +64,7 @@ def _run(executor: Executor, order: dict[str, Any]) -> dict[str, Any]:
     if executor is Executor.GREENLET:
         return {"startup_s": 0.0, **drive(_greenlets(function), items, size, within_s)}
     with _pool(executor, size) as pool:
-        # Each worker has answered: what follows is not its start any more.
+        # Each worker has answered, so the start-up time ends here.
         pool.map(workloads.noop, range(size), chunksize=1)
         startup_s = time.time() - began
         done = drive(pooled(pool, function), items, size, within_s)

@@ -8,7 +8,7 @@ from producer.laboratory import charts, showing
 from producer.laboratory.advice import why_none
 from producer.laboratory.laws import Figures
 
-# Nothing may be fetched, whatever stands in the page.
+# The page's policy forbids all requests, whatever its contents are.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 STYLE = """
 :root { color-scheme: light dark; --back: #fff; --text: #1b1b1b; --faint: #d5d5d5; --box: #f4f4f2; }
@@ -38,7 +38,7 @@ pre { background: var(--box); padding: .7rem; overflow-x: auto; font-size: .85re
 
 
 def write(report: Figures, file: Path) -> list[Path]:
-    """Write the report in the form that the file's name ends in; the files written."""
+    """Write the report in the format of the file's extension. Returns the written files."""
     if file.suffix == ".html":
         file.write_text(html(report), encoding="utf-8")
         return [file]
@@ -55,7 +55,7 @@ def write(report: Figures, file: Path) -> list[Path]:
 
 
 def page(title: str, body: Iterable[str]) -> str:
-    """A page that asks for nothing."""
+    """A page that loads nothing from the network."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -68,7 +68,7 @@ def page(title: str, body: Iterable[str]) -> str:
 
 
 def chart(name: str, caption: str, picture: str) -> str:
-    """A picture with its caption, named for those who do not see it."""
+    """A picture with its caption, and a text for screen readers."""
     picture = picture.replace("<svg", f'<svg role="img" aria-label="{escape(caption)}"', 1)
     return f'<figure id="{name}"><figcaption>{escape(caption)}</figcaption>{picture}</figure>'
 

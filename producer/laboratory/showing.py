@@ -1,4 +1,4 @@
-"""A comparison on the terminal: a table with bars, what was found, what to do."""
+"""Shows a comparison on the terminal: a table with bars, the findings, the advice."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -37,7 +37,7 @@ def show(report: Figures, console: Any) -> None:
 
 
 def left_out(report: Figures) -> Iterator[str]:
-    """Which executors, or sizes, were not measured, and why; not those that gained nothing."""
+    """The executors and sizes that were not measured, with reasons, except useless sizes."""
     for cell in report["cells"]:
         alone = len([c for c in report["cells"] if c["executor"] == cell["executor"]]) == 1
         if cell["skipped"] and (alone or "GiB" in cell["skipped"]):
@@ -54,7 +54,7 @@ def summary(advice: Figures) -> str:
 
 
 def heading(report: Figures) -> str:
-    """What was compared, and where."""
+    """The compared function and the machine."""
     machine, work = report["machine"], report["work"]
     share = f", computing {work['cpu_share']:.0%} of it" if work["cpu_share"] is not None else ""
     limits = [
@@ -75,8 +75,8 @@ def heading(report: Figures) -> str:
 
 
 def _tables(report: Figures, *, draws: bool) -> Iterator[Any]:
-    """Two tables, since one would not fit into 80 columns; with bars where they can be drawn."""
-    # No lines: their columns are what the bar and the percentiles need.
+    """Two tables, because one would not fit into 80 columns; with bars if they can be drawn."""
+    # Draw no lines: the bar and the percentiles need their columns.
     measured = [cell for cell in report["cells"] if cell["rates"]]
     if not measured:
         return
@@ -138,5 +138,5 @@ def bar(share: float) -> str:
 
 
 def mib(size_bytes: float) -> str:
-    """Bytes for people."""
+    """A number of bytes as readable text."""
     return f"{size_bytes / 2**20:,.0f} MiB"

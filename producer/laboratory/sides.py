@@ -19,13 +19,13 @@ from shared.laboratory import probes
 from shared.multiprocessing.pool import Pool
 from shared.pools import PoolKind
 
-# Beyond its own limit, for starting and for answering.
+# Extra time beyond the order's own limit, for starting and answering.
 _GRACE_S = 20.0
 _ENDS_WITHIN_S = 2.0
 
 
 class LocalSide:
-    """One local executor in a fresh process, which is made anew when it hangs or dies."""
+    """One local executor in a separate process, which is replaced if it hangs or dies."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -34,7 +34,7 @@ class LocalSide:
     def run(
         self, reference: str, items: list[list[Any]], concurrency: int, within_s: float
     ) -> dict[str, Any]:
-        """The samples, the seconds and the start-up; a `problem` where there are none."""
+        """Run items. Returns samples, seconds and start-up time, or a `problem`."""
         order = {
             "function": reference,
             "items": codec.dumps(items, what="the items").hex(),
@@ -50,11 +50,11 @@ class LocalSide:
             return {"problem": f"its process ended: {ended}"}
         done: dict[str, Any] = json.loads(line)
         if done.get("late"):
-            self.close()  # what hangs in there would disturb the next
+            self.close()  # a hanging item would disturb the next run
         return done
 
     def close(self) -> None:
-        """End the process and all that it started."""
+        """End the process and all its children."""
         self._kill()
         process, self._process = self._process, None
         if process is None:
@@ -80,14 +80,14 @@ class LocalSide:
                 stderr=subprocess.DEVNULL,
                 encoding="utf-8",
                 env={**os.environ, "PYTHONPATH": path},
-                # Ctrl-C is for us; a group of its own can be ended as a whole.
+                # A process group of its own gets no Ctrl-C, and can be ended as a whole.
                 start_new_session=True,
             )
         return self._process
 
 
 class ClusterSide:
-    """The workers of one kind; a pool of so many places bounds what runs at once."""
+    """The cluster's workers of one kind. The size of a pool limits how many items run at once."""
 
     def __init__(self, kind: PoolKind) -> None:
         self._kind = kind
@@ -99,7 +99,7 @@ class ClusterSide:
         concurrency: int,
         within_s: float,
     ) -> dict[str, Any]:
-        """The samples, the seconds; a `problem` where there are none."""
+        """Run items. Returns samples and seconds, or a `problem`."""
         with Pool(concurrency, kind=self._kind) as pool:
             try:
                 return drive(pooled(pool, function), items, concurrency, within_s)
@@ -107,7 +107,7 @@ class ClusterSide:
                 return {"problem": str(error), "late": True}
 
     def surroundings(self, within_s: float) -> dict[str, Any]:
-        """What a worker of this kind says of its process."""
+        """A worker's description of its process."""
         with Pool(1, kind=self._kind) as pool:
             try:
                 found: dict[str, Any] = pool.apply_async(probes.surroundings).get(within_s)
@@ -130,7 +130,7 @@ def _ask(process: "subprocess.Popen[str]", order: str) -> str:
 
 
 def _within(seconds: float, ask: Callable[[], str], give_up: Callable[[], None]) -> str:
-    """What `ask` gives, unless it takes too long: then what gives up makes it end."""
+    """Return the result of `ask`. If it takes too long, call `give_up`, which makes it end."""
     timer = threading.Timer(seconds, give_up)
     timer.daemon = True
     timer.start()

@@ -1,4 +1,4 @@
-"""What is compared: a ready-made function or the reader's own, and the items it is called with."""
+"""The task of a comparison: a ready-made function or the user's own, and its items."""
 
 import importlib
 import inspect
@@ -17,7 +17,7 @@ from shared.laboratory import workloads
 
 @dataclass
 class Task:
-    """What is compared: a function by name, and how its items are called."""
+    """The task of a comparison: a function by name, and its items."""
 
     name: str
     function: Callable[..., Any]
@@ -26,7 +26,7 @@ class Task:
     extra: list[Any] = field(default_factory=list)
 
     def awaitable(self) -> str:
-        """The reference of what asyncio runs; empty where the function is no coroutine."""
+        """The reference of the coroutine function for asyncio, or an empty text."""
         other = workloads.COROUTINES.get(self.function)
         if other is not None:
             return references.reference(other)
@@ -34,7 +34,7 @@ class Task:
 
 
 def load_task(name: str, items: str, more: str) -> Task:
-    """The task of this name with its items; `WrongUsage` for what does not exist."""
+    """The task of this name with its items. Raises `WrongUsage` for an unknown name."""
     function = workloads.WORKLOADS.get(name)
     if function is None:
         if ":" not in name:
@@ -81,7 +81,7 @@ def _items(words: str) -> list[list[Any]]:
                 value = json.loads(line)
             except ValueError:
                 raise WrongUsage(f"{words} line {number} is not JSON: {line[:60]!r}") from None
-            # An array is several arguments, anything else is one.
+            # A JSON array gives several arguments. Any other value is one argument.
             found.append(value if isinstance(value, list) else [value])
     if not found:
         raise WrongUsage(f"--items {words!r} has no lines")

@@ -65,14 +65,14 @@ EXPLAINED = {
 
 @dataclass(frozen=True)
 class Heard:
-    """What a side of a row printed, each line with its moment."""
+    """The output of one side of a row: each line with its time."""
 
     lines: list[tuple[float, str]]
     seconds: float
 
 
 def bars(heard: Heard) -> list[Bar]:
-    """What ran where and when, as the output tells it; one bar where it tells nothing."""
+    """The timeline that can be read from the output, or one bar if the output has none."""
     found: list[Bar] = []
     lanes: dict[str, str] = {}
     for at, line in heard.lines:
@@ -90,7 +90,7 @@ def bars(heard: Heard) -> list[Bar]:
 
 
 def write(reports: list[tour.Report], file: Path) -> None:
-    """The tour as one page that asks for nothing, or as Markdown with a picture for each row."""
+    """The tour as one page that loads nothing, or as Markdown with a picture for each row."""
     if file.suffix == ".html":
         file.write_text(pages.page("producer tour", _body(reports)), encoding="utf-8")
         return

@@ -1,1 +1,1 @@
-"""What is measured, and the probes that measure it."""
+"""Ready-made work for comparisons, and the probes that measure it."""

@@ -1,4 +1,4 @@
-"""What one item costs, measured where it runs: `producer compare` sends its items through here.
+"""Measures the cost of one item in the process that runs it, for `producer compare`.
 
 A probe runs only what the allow-list allows: the function travels by name, as in any call.
 """
@@ -24,7 +24,7 @@ _RUSAGE_UNIT = 1 if sys.platform == "darwin" else _KIB
 
 
 def probe(function: Callable[..., Any], args: list[Any]) -> tuple[dict[str, Any], bytes]:
-    """Run one item: what it cost, and its encoded value, which must travel to be fair."""
+    """Run one item. Returns its cost and its encoded value, because real results travel too."""
     before = _before()
     error, value = "", None
     try:
@@ -37,7 +37,7 @@ def probe(function: Callable[..., Any], args: list[Any]) -> tuple[dict[str, Any]
 
 
 async def probe_async(function: Callable[..., Any], args: list[Any]) -> dict[str, Any]:
-    """Await one item of a coroutine function: what it cost."""
+    """Await one item of a coroutine function. Returns its cost."""
     before = _before()
     error, value = "", None
     try:
@@ -48,7 +48,7 @@ async def probe_async(function: Callable[..., Any], args: list[Any]) -> dict[str
 
 
 def surroundings() -> dict[str, Any]:
-    """The process that this is: Python, GIL, cores, limits, memory."""
+    """A description of this process: Python, GIL, cores, limits, memory."""
     enabled = getattr(sys, "_is_gil_enabled", lambda: True)
     return {
         "host": socket.gethostname(),
@@ -72,7 +72,7 @@ def cores() -> int:
 
 
 def process_age_s() -> float | None:
-    """The seconds since this process began; None where the system does not tell."""
+    """The seconds since this process began, or None if the system does not tell."""
     try:
         # The name, in parentheses, may hold blanks; the 22nd field is the 20th after it.
         stat = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
@@ -83,7 +83,7 @@ def process_age_s() -> float | None:
 
 
 def memory_free_bytes() -> int | None:
-    """What this process may still take: the machine's, or its container's, whichever is less."""
+    """The memory that this process may still use: the machine's or the container's free memory."""
     free = [_meminfo("MemAvailable")]
     limit, used = _memory_limit_bytes(), _first_number(_CGROUP / "memory.current")
     if limit is not None:
@@ -124,7 +124,7 @@ def _after(before: dict[str, Any], value: Any, error: str) -> tuple[dict[str, An
         "host": socket.gethostname(),
         "thread": threading.get_ident(),
         "rss": [before["rss"], rss],
-        # The process's peak says something about this item only if it rose meanwhile.
+        # The process's peak belongs to this item only if the item raised it.
         "peak": peak if peak > before["peak"] else max(before["rss"], rss),
         "error": error,
         "refused": refused,
@@ -137,7 +137,7 @@ def _run_coroutine(coroutine: Any) -> Any:
         import gevent.monkey  # noqa: PLC0415 - it is loaded already
 
         if gevent.monkey.is_module_patched("threading"):
-            # All greenlets share a thread, which has one running loop: borrow another.
+            # All greenlets share a thread, which can run only one event loop. Borrow a thread.
             return gevent.get_hub().threadpool.apply(asyncio.run, (coroutine,))
     return asyncio.run(coroutine)
 
