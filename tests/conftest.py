@@ -94,6 +94,13 @@ def pytest_sessionstart(session):
     os.register_at_fork(after_in_child=close_in_child)
 
 
+def configure():
+    """Have the application follow the environment, also where it has a backend already."""
+    app.conf.update(configuration())
+    app._backend_cache = None
+    app._local.__dict__.pop("backend", None)
+
+
 def forget_settings():
     """Have what this process opened so far, which saw another Redis, be opened anew."""
     settings.current.cache_clear()
@@ -102,7 +109,7 @@ def forget_settings():
     if opened is not None:
         opened.close()
         inbox.inbox.forget()
-    app.conf.update(configuration())
+    configure()
     app._after_fork()
     app.control._after_fork()
 

@@ -19,10 +19,16 @@ def workers():
     settings.current.cache_clear()
     try:
         with local_stack(with_flower=False) as stack:
-            os.environ.update(stack.variables)
+            os.environ.update(stack.variables, REDIS_URL=stack.redis_url, REDIS_PASSWORD_FILE="")
             forget_settings()
             yield
+            # Before the server ends: threads of this process still look there.
+            _restore(before)
     finally:
-        os.environ.clear()
-        os.environ.update(before)
-        forget_settings()
+        _restore(before)
+
+
+def _restore(environment):
+    os.environ.clear()
+    os.environ.update(environment)
+    forget_settings()

@@ -7,6 +7,7 @@ import pytest
 
 from shared.calls import references
 from shared.settings import Settings, current
+from tests.conftest import configure
 
 FORBIDDEN = {
     *("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system"),
@@ -25,6 +26,7 @@ def environment(monkeypatch):
     monkeypatch.setenv("TASK_MODULES", TASK_MODULES)
     forget()
     yield os.environ
+    monkeypatch.undo()
     forget()
 
 
@@ -59,6 +61,7 @@ def allow(monkeypatch):
 def forget():
     """Forget all that was read from the environment before."""
     current.cache_clear()
+    configure()
     for function in vars(references).values():
         if hasattr(function, "cache_clear"):
             function.cache_clear()
