@@ -39,14 +39,14 @@ def summarise(values: list[float]) -> Summary | None:
 
 
 class Results:
-    """All that was measured."""
+    """All samples of a run."""
 
     def __init__(self, samples: list[Sample]) -> None:
         self.samples = samples
         self.systems = list(dict.fromkeys(sample.system for sample in samples))
 
     def of(self, system: str, measure: Measure) -> Summary | None:
-        """What a system had in all rounds."""
+        """A system's values in all rounds."""
         return summarise(list(self._by_round(system, measure).values()))
 
     def ratio(self, measure: Measure, ours: str, theirs: str) -> Summary | None:

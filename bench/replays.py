@@ -40,7 +40,7 @@ def parse(line: bytes) -> tuple[bytes, Command] | None:
 
 
 class Recording:
-    """A context manager: what Redis is told meanwhile, between marks."""
+    """A context manager that records the commands sent to Redis, between marks."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -62,7 +62,7 @@ class Recording:
         self._reader.join(_WITHIN_S)
 
     def mark(self, name: str) -> None:
-        """What follows is under this name."""
+        """Record the following commands under this name."""
         word = _MARK + name.encode()
         self._client.execute_command("ECHO", word)
         deadline = time.monotonic() + _WITHIN_S

@@ -19,12 +19,12 @@ FORESEEN = (Failed, StackFailed)
 
 
 class NothingMeasured(Exception):
-    """Raised where there is nothing to report."""
+    """Raised if a run has nothing to report."""
 
 
 @dataclass
 class Run:
-    """What was found so far."""
+    """The results of a run so far."""
 
     samples: list[Sample] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Run:
 
     @property
     def status(self) -> int:
-        """What the command exits with."""
+        """The exit code of the command."""
         return 130 if self.interrupted else int(bool(self.failures))
 
 
@@ -64,7 +64,7 @@ def run(
                     found.samples.append(Sample(name, key, number, value))
                 said = f"{time.monotonic() - started:.0f} s"
             except Exception as error:
-                # Whatever it is, of the bench itself even: the others have still to be measured.
+                # Go on after any error, also of the bench itself, to measure the other systems.
                 failure = str(error) if isinstance(error, FORESEEN) else repr(error)
                 said = f"failed: {failure}"
                 found.failures.append(f"{name}, {part}, round {number + 1}: {failure}")

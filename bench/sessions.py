@@ -26,7 +26,7 @@ POLL_S = 0.002
 
 
 class Failed(Exception):
-    """Raised when a system does not do what it is told, or not in time."""
+    """Raised if a system fails to carry out an order in time."""
 
 
 class Session:
@@ -55,7 +55,7 @@ class Session:
         self._children.close()
 
     def tell(self, what: str, **arguments: Any) -> Any:
-        """Have the client do something; its answer."""
+        """Give the client an order. Returns its answer."""
         request = json.dumps({"do": what, **arguments}).encode() + b"\n"
         pipe: Any = self._driver.stdin
         with contextlib.suppress(BrokenPipeError):  # its end is noticed below
@@ -71,7 +71,7 @@ class Session:
         return started
 
     def end_worker(self) -> None:
-        """Kill it."""
+        """Kill the worker."""
         for worker in self._workers:
             self._children.end(worker)
         self._workers.clear()
@@ -104,7 +104,7 @@ class Session:
         return total
 
     def redis_numbers(self) -> dict[str, float]:
-        """What Redis has done so far; the bench's own questions left out."""
+        """Redis' counters so far, without the bench's own commands."""
         stats: Any = self.redis.info("commandstats")
         everything: Any = self.redis.info("everything")
         commands = sum(
