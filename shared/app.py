@@ -70,7 +70,7 @@ class Connection(_Ours, kombu.Connection):
         return _ConnectionPool(self, limit, **kwargs)
 
     def ensure(self, obj: Any, fun: Any, errback: Any = None, **policy: Any) -> Any:
-        """kombu's, with a pause where Redis can be reached and answers "not now"."""
+        """Retry as kombu does, with a pause if Redis can be reached and answers "not now"."""
         absence = Absence("a message")
 
         def wait(error: Exception, interval_s: float) -> None:
@@ -92,7 +92,7 @@ class Messages(AMQP):
     Connection = Connection
 
     def as_task_v2(self, *args: Any, **kwargs: Any) -> Any:
-        """Celery's, with one more header."""
+        """Build a message as Celery does, with one more header."""
         message = super().as_task_v2(*args, **kwargs)
         message.headers[SENT_AT] = time.time()
         return message

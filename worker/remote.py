@@ -24,7 +24,7 @@ _set_time_limit = commands.time_limit
 
 
 class GreenPidbox(gPidbox):
-    """Celery's, whose greenlet begins again after an error, and takes no place in the pool."""
+    """Celery's mailbox in a greenlet that restarts after an error and occupies no pool slot."""
 
     def start(self, c: Any) -> None:
         import gevent  # noqa: PLC0415 - only a gevent worker pays for it
@@ -103,7 +103,7 @@ def _asked(body: Any, hostname: str) -> tuple[str, str, str] | None:
 
 
 class Control(control.Control):
-    """Celery's, with that greenlet in a gevent worker, and with both mailboxes."""
+    """Celery's step for remote control, with both mailboxes and, under gevent, our greenlet."""
 
     def __init__(self, c: Any, **kwargs: Any) -> None:
         super().__init__(c, **kwargs)

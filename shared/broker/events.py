@@ -16,7 +16,7 @@ ASK_AGAIN_S = 2.0
 
 
 class Dispatcher(dispatcher.EventDispatcher):
-    """Celery's, but for the events of tasks that nobody would receive."""
+    """Celery's event dispatcher, without the events of tasks that have no listener."""
 
     def send(self, type: str, *args: Any, **fields: Any) -> Any:
         """Send an event, or not."""

@@ -113,7 +113,7 @@ return 1
 
 
 class Backend(base.RedisBackend):
-    """Celery's, over connections that wait."""
+    """Celery's Redis result backend, with connections that wait while Redis is unavailable."""
 
     @property
     def patience_s(self) -> float:
