@@ -241,7 +241,8 @@ class Task(celery.Task):
             shadow = self.shadow_name(args, kwargs, options)
             message = template.render(task_id, args, kwargs, shadow=shadow)
             mark = keys.PUSHED + me()
-            parameters = (2, template.queue, mark, task_id, message, REPEATED_WITHIN_S)
+            # Not the task's id: a caller may send two tasks under one id.
+            parameters = (2, template.queue, mark, keys.new_id(), message, REPEATED_WITHIN_S)
             try:
                 PUSH_ONE.ask(store(), *parameters)
             except AWAY as error:

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from functools import partial
 
 import pytest
 import redis
@@ -40,7 +41,7 @@ def forget_messages():
 def broker(redis_only):
     forget_settings()
     forget_messages()
-    redis_only.client.delete(QUEUE)
+    redis_only.client.delete(QUEUE, "prefork")
     return redis_only.client
 
 
@@ -128,8 +129,10 @@ def test_it_counts_once(broker, lost, way):
     assert broker.llen(QUEUE) == 1
 
 
-def test_two_pushes_of_the_same_message_are_two(broker):
-    for _ in range(2):
-        app.send_task("test.pushing", (1,), task_id="the same", queue=QUEUE)
+@pytest.mark.parametrize("send", [task.apply_async, partial(app.send_task, task.name)])
+def test_two_tasks_under_one_id_are_two(broker, send):
+    for queue in (QUEUE, QUEUE, "prefork"):
+        send((1,), task_id="the same", queue=queue)
 
     assert broker.llen(QUEUE) == 2
+    assert broker.llen("prefork") == 1
