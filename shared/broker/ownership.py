@@ -62,7 +62,8 @@ _RANGE = 10**9
 # [number, list, size] without the text for a message that is too large. If the last answer was
 # lost, the take first returns the messages recorded under the same numbers. A take that finds
 # fewer messages than it asked for reads every list once more, empty, so that Redis reports the
-# next change of any of them to this connection.
+# next change of any of them to this connection. Messages of one list are recorded before the next
+# list is read: if that key has another type, the script ends there.
 TAKE = Lua("""
 if #ARGV > 5 then
     redis.call('hdel', KEYS[2], unpack(ARGV, 6))
@@ -71,7 +72,7 @@ if redis.call('sismember', KEYS[1], ARGV[1]) == 0 then
     return -1
 end
 local number, left, largest = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local found, taken, read = {}, {}, {}
+local found, read = {}, {}
 local function show(entry)
     if #entry > largest then
         local list = string.match(entry, '^[^\\n]*')
@@ -89,17 +90,16 @@ while before do
 end
 for index = 3, #KEYS do
     if left > 0 and redis.call('llen', KEYS[index]) > 0 then
+        local taken = {}
         for _, message in ipairs(redis.call('rpop', KEYS[index], left)) do
             local entry = KEYS[index] .. '\\n' .. message
             table.insert(taken, number)
             table.insert(taken, entry)
             show(entry)
         end
+        redis.call('hset', KEYS[2], unpack(taken))
         table.insert(read, KEYS[index])
     end
-end
-if #taken > 0 then
-    redis.call('hset', KEYS[2], unpack(taken))
 end
 if left > 0 then
     for _, list in ipairs(read) do

@@ -308,6 +308,20 @@ def test_redis_may_forget_the_scripts(consumer):
     assert receive(consumer).payload == 2
 
 
+def test_a_key_that_is_no_list_costs_no_message_of_the_list_before_it(consumer):
+    publish(consumer, [1, 2])
+    owner, no_list = ownership.owner(), f"transport-{uuid.uuid4().hex}"
+    store().set(no_list, "text", ex=60)
+    lists = (consumer.queues[0].name, no_list)
+
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        ownership.TAKE.call(
+            store(), 4, keys.OWNER_NAMES, owner.key, *lists, owner.name, 0, 10, 10**6, 0
+        )
+
+    assert queued(consumer) + store().hlen(owner.key) == 2
+
+
 def test_a_take_whose_answer_was_lost_is_found_again(consumer, monkeypatch):
     def lose(**_):
         raise redis.ConnectionError("lost")
