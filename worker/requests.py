@@ -5,7 +5,7 @@ from typing import Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
-from celery import signals
+from celery import signals, states
 from celery.app.task import Context
 from celery.exceptions import InvalidTaskError, Reject
 from celery.utils.log import get_logger
@@ -321,4 +321,20 @@ def _context(message: dict[str, Any]) -> Context:
     return Context({**message["headers"], **embedded})
 
 
+def _fail_again(message: dict[str, Any]) -> str:
+    """Do what follows on a task's stored failure; returns the reason for the dead letter, or "".
+
+    Celery stores the failure first. Then it fails the chain and calls the errbacks, and the dead
+    letter comes last. The worker may have been lost in between.
+    """
+    task_id = message["headers"]["id"]
+    meta = app.backend.get_task_meta(task_id)
+    if meta["status"] != states.FAILURE:
+        return ""
+    error = meta["result"]
+    app.backend.mark_as_failure(task_id, error, meta.get("traceback"), request=_context(message))
+    return f"{type(error).__name__}: {error}"
+
+
 deadletters.on_burial.append(_tell)
+recovery.on_outcome.append(_fail_again)

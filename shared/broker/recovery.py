@@ -3,7 +3,7 @@
 import contextlib
 import datetime
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import redis
@@ -19,6 +19,7 @@ from shared.broker.messages import (
     count_lost,
     parse,
     parse_tag,
+    parts,
     read,
 )
 from shared.settings import current
@@ -50,6 +51,10 @@ if redis.call('exists', KEYS[1]) == 0 and redis.call('srem', KEYS[2], ARGV[1]) =
 end
 """)
 
+# Called with the `parts` of a message whose task has its outcome, before the message is forgotten.
+# Each returns the reason for a dead letter if the task failed, otherwise an empty text.
+on_outcome: list[Callable[[dict[str, Any]], str]] = []
+
 
 def by_key(delivery_tags: Iterable[str]) -> dict[str, list[str]]:
     by_key: dict[str, list[str]] = {}
@@ -75,10 +80,10 @@ def give_all_back(client: redis.Redis, owner: str) -> None:
     entries: Any = client.hgetall(key)
     waiting = []
     for number, entry in entries.items():
+        list_name, _, text = entry.partition(b"\n")
         with contextlib.suppress(NotAMessage):
-            message = read(entry.partition(b"\n")[2])
-            if answered(client, message["headers"]):
-                client.hdel(key, number)
+            if answered(client, read(text)["headers"]):
+                _finish(client, (key, number), list_name, text)
                 continue
         waiting.append(number)
     _give_back(client, key, waiting)
@@ -240,7 +245,7 @@ def _return(client: redis.Redis, found: tuple[str | bytes, str | bytes], lost_wo
         return False
     message: Any = parse(text)
     if answered(client, message["headers"]):
-        client.hdel(*found)
+        _finish(client, found, list_name, text, worker=lost_worker)
         return False
     counts = lost_worker and not _waits_for_its_time(message)
     lost = len(count_lost(message, lost_worker)) if counts else 0
@@ -251,6 +256,29 @@ def _return(client: redis.Redis, found: tuple[str | bytes, str | bytes], lost_wo
         return False
     _mark_redelivered(message)
     return _eval_return(client, _RETURN, found, list_name, json.dumps(message).encode())
+
+
+def _finish(
+    client: redis.Redis,
+    found: tuple[str | bytes, str | bytes],
+    list_name: bytes,
+    text: bytes,
+    *,
+    worker: str = "",
+) -> None:
+    """Forget a message whose task has its outcome, once what follows on that is done."""
+    reason = ""
+    for callback in on_outcome:
+        try:
+            reason = callback(parts(text))
+        except redis.RedisError:
+            raise  # it is tried again
+        except Exception:
+            logger.exception("what follows on the outcome of a task was not done")
+    if reason:
+        bury_entry(client, found, list_name, text, reason, worker=worker, tell=False)
+    else:
+        client.hdel(*found)
 
 
 def return_unacked(channel: Any, client: redis.Redis, delivery_tag: str | bytes) -> bool:

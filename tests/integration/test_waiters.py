@@ -10,18 +10,19 @@ import zlib
 
 import celery
 import pytest
-from celery import chord, group
+from celery import chord, group, states
 
 from shared import publishing
 from shared.app import app
-from shared.broker import keys, messages
+from shared.broker import deadletters, keys, messages
 from shared.broker.connections import store
 from shared.errors import DaySixError, MessageTooLarge, TaskRefused, WorkerLost
 from shared.futures import ClusterExecutor
 from shared.multiprocessing import Pool, Process
 from shared.pools import PoolKind
 from shared.settings import current
-from tests.support import patient
+from tests.integration import own_tasks
+from tests.support import patient, wait_until
 
 KINDS = [kind.value for kind in PoolKind]
 
@@ -216,3 +217,18 @@ def test_the_errors_say_which_task_and_why():
     assert str(WorkerLost("a.b", "why")).count("a.b") == 1
     assert "producer dead" in str(TaskRefused("a.b", "why"))
     assert issubclass(TaskRefused, DaySixError)
+
+
+def test_a_task_that_failed_is_a_dead_letter_though_its_worker_was_lost(stack):
+    queue = f"nobody-{uuid.uuid4().hex}"
+    failed = own_tasks.add.apply_async((1, "x"), queue=queue)
+
+    # As a worker leaves it that is killed when it has stored the failure.
+    text, owner = store().rpop(queue), f"gone:{uuid.uuid4().hex}"
+    app.backend.store_result(failed.id, TypeError("no sum"), states.FAILURE)
+    store().hset(keys.TAKEN + owner, "1", queue.encode() + b"\n" + text)
+    store().sadd(keys.BURIED, owner)
+
+    wait_until(lambda: store().hexists(keys.DEAD_LETTERS, failed.id), what="the dead letter")
+    assert deadletters.show(failed.id)["reason"] == "TypeError: no sum"
+    deadletters.drop(failed.id)
