@@ -18,15 +18,28 @@ _inside = []
 TASK_MODULES = "examples,tests.unit.shapes"
 
 
+def only_task_modules(patch):
+    for name in Settings.model_fields:
+        patch.delenv(name.upper(), raising=False)
+    patch.setenv("TASK_MODULES", TASK_MODULES)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def application():
+    """The application knows no Redis of tests that ran in this process before."""
+    with pytest.MonkeyPatch.context() as patch:
+        only_task_modules(patch)
+        forget()
+        configure()
+    forget()
+
+
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """Only ``TASK_MODULES`` is set; changes made through `monkeypatch` end with the test."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("TASK_MODULES", TASK_MODULES)
+    only_task_modules(monkeypatch)
     forget()
     yield os.environ
-    monkeypatch.undo()
     forget()
 
 
@@ -61,7 +74,6 @@ def allow(monkeypatch):
 def forget():
     """Forget all that was read from the environment before."""
     current.cache_clear()
-    configure()
     for function in vars(references).values():
         if hasattr(function, "cache_clear"):
             function.cache_clear()
