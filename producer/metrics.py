@@ -9,8 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import start_http_server
 
 from producer import status
-from shared.app import SENT_AT
 from shared.broker import keys, messages
+from shared.broker.messages import SENT_AT
 from shared.errors import BrokerRefused, BrokerUnavailable, DaySixError
 from shared.pools import PoolKind
 

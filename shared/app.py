@@ -16,6 +16,7 @@ from kombu.utils.url import parse_url
 
 from shared.broker import keys
 from shared.broker.connections import MAX_CONNECTIONS, Absence, keepalive
+from shared.broker.messages import SENT_AT
 from shared.broker.transport import Transport
 from shared.errors import DaySixError
 from shared.pools import DEFAULT_QUEUE, PoolKind
@@ -80,10 +81,6 @@ class Connection(_Ours, kombu.Connection):
                 absence.wait(error)
 
         return super().ensure(obj, fun, wait, **policy)
-
-
-# In a message's headers: when it was sent, in seconds by its sender's clock.
-SENT_AT = "sent_at"
 
 
 class Messages(AMQP):

@@ -26,10 +26,10 @@ from kombu.serialization import dumps as serialize
 from kombu.utils.functional import retry_over_time
 from kombu.utils.json import JSONEncoder
 
-from shared.app import SENT_AT, app
+from shared.app import app
 from shared.broker import keys
 from shared.broker.connections import AWAY, Lua, foreseen, store
-from shared.broker.messages import body_limit
+from shared.broker.messages import SENT_AT, body_limit
 from shared.broker.pushing import PUSH_ONE, REPEATED_WITHIN_S
 from shared.errors import MessageTooLarge
 from shared.handles.scripts import me
@@ -38,19 +38,20 @@ from shared.settings import current
 # KEYS: the queue's list, a mark for this push. ARGV: the limit (0: none), the mark's lifetime in
 # seconds, then the messages. Pushes as many messages as fit under the limit. Returns their number,
 # and 1 if the mark was there already: then a repeated push adds nothing. The loop pushes 1,000 at
-# a time, because Lua's stack is limited.
+# a time, because Lua's stack is limited. The mark comes last: a push that fails leaves none.
 _PUSH = Lua("""
 local count, limit = #ARGV - 2, tonumber(ARGV[1])
 if limit > 0 then
     count = math.min(count, math.max(0, limit - redis.call('llen', KEYS[1])))
 end
-if count == 0 or not redis.call('set', KEYS[2], count, 'nx', 'ex', ARGV[2]) then
-    local before = redis.call('get', KEYS[2])
+local before = redis.call('get', KEYS[2])
+if count == 0 or before then
     return {tonumber(before or 0), before and 1 or 0}
 end
 for first = 3, count + 2, 1000 do
     redis.call('lpush', KEYS[1], unpack(ARGV, first, math.min(first + 999, count + 2)))
 end
+redis.call('set', KEYS[2], count, 'ex', ARGV[2])
 return {count, 0}
 """)
 

@@ -9,9 +9,11 @@ from typing import Any, NoReturn
 
 from celery import concurrency
 from kombu.utils.imports import symbol_by_name
+from kombu.utils.url import maybe_sanitize_url
 
 from shared.app import NO_PREFIX
 from shared.pools import PoolKind
+from shared.settings import current
 
 # What each kind of pool is, for Celery's ``--pool``; each loads only its own.
 POOLS = {kind: f"worker.pools.{kind.value}:TaskPool" for kind in PoolKind}
@@ -28,6 +30,7 @@ _NOT_NEGATIVE = {
     "prefetch_multiplier": ("--prefetch-multiplier", "worker_prefetch_multiplier"),
     **_FOR_PROCESSES,
 }
+_BROKERS = ("broker_url", "broker_read_url", "broker_write_url")
 _WITH_PREFIX = ("broker_transport_options", "result_backend_transport_options")
 
 
@@ -76,6 +79,14 @@ def _problems(conf: Any, options: dict[str, Any]) -> Iterator[str]:
     autoscale = options.get("autoscale")
     if autoscale and (max(autoscale) < 1 or min(autoscale) < 0):
         yield f"--autoscale {max(autoscale)},{min(autoscale)} leaves no room for a task"
+    yield from _problems_of_the_broker(conf)
+
+
+def _problems_of_the_broker(conf: Any) -> Iterator[str]:
+    for setting in _BROKERS:
+        if (other := getattr(conf, setting, None)) and other != current().broker_url:
+            address = maybe_sanitize_url(other if isinstance(other, str) else other[0])
+            yield f"{setting} {address} is not REDIS_URL; set REDIS_URL, which everything here uses"
     for setting in _WITH_PREFIX:
         if (conf.get(setting) or {}).get("global_keyprefix"):
             yield f"{setting}: {NO_PREFIX}"

@@ -22,6 +22,8 @@ from shared.settings import current
 
 # The header in which a message carries the workers that were lost with it.
 HISTORY = "lost_workers"
+# The header in which our producers say when a message was sent, in seconds by their clock.
+SENT_AT = "sent_at"
 UNREADABLE = "it cannot be decoded"
 REFUSED = "the worker refused it"
 LOST = "its worker was lost"
@@ -406,6 +408,8 @@ def _check_task(headers: dict[str, Any]) -> None:
     limits = headers.get("timelimit")
     if limits and not (len(limits) == 2 and {type(limit) for limit in limits} <= _LIMITS):
         raise NotAMessage(f"{REFUSED}: its timelimit is not two numbers: {limits!r:.100}")
+    if limits and any(limit is not None and limit < 0 for limit in limits):
+        raise NotAMessage(f"{REFUSED}: its timelimit is less than 0: {limits!r:.100}")
     if (retries := headers.get("retries")) and retries < 0:
         raise NotAMessage(f"{REFUSED}: its retries are less than none: {retries}")
 

@@ -13,8 +13,9 @@ REPEATED_WITHIN_S = 60
 # KEYS: the queue's list, the id of this thread's last push to that list. ARGV: the id of this push,
 # the message, the second key's lifetime in seconds.
 PUSH_ONE = Lua("""
-if redis.call('set', KEYS[2], ARGV[1], 'ex', ARGV[3], 'get') ~= ARGV[1] then
+if redis.call('get', KEYS[2]) ~= ARGV[1] then
     redis.call('lpush', KEYS[1], ARGV[2])
+    redis.call('set', KEYS[2], ARGV[1], 'ex', ARGV[3])
 end
 """)
 

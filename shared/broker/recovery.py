@@ -14,6 +14,7 @@ from shared.broker.deadletters import bury_entry
 from shared.broker.keys import BURIED, COUNTS, GROUP, LEASES_LOST, RESULT, TAKEN, is_queue
 from shared.broker.messages import (
     LOST,
+    SENT_AT,
     UNREADABLE,
     NotAMessage,
     count_lost,
@@ -25,6 +26,9 @@ from shared.broker.messages import (
 from shared.settings import current
 
 logger = get_logger(__name__)
+
+# By so much the clocks of a sender and of a worker may differ.
+_CLOCKS_DIFFER_S = 2.0
 
 # A record may name any key as its list, also that of a lock, a handle or an answer. Only a queue
 # may receive the message.
@@ -324,8 +328,19 @@ def answered(client: redis.Redis, headers: dict[str, Any]) -> bool:
     if not stored:
         return False
     with contextlib.suppress(ValueError, AttributeError, RecursionError):
-        if json.loads(stored).get("status") in ("SUCCESS", "FAILURE", "REVOKED"):
-            return not _waited_for_by_a_chord(client, headers)
+        meta = json.loads(stored)
+        if meta.get("status") in ("SUCCESS", "FAILURE", "REVOKED"):
+            return not (_is_older(meta, headers) or _waited_for_by_a_chord(client, headers))
+    return False
+
+
+def _is_older(meta: dict[str, Any], headers: dict[str, Any]) -> bool:
+    """Whether an outcome was stored before this message was sent: the id was used again."""
+    with contextlib.suppress(TypeError, ValueError):
+        ended = datetime.datetime.fromisoformat(meta.get("date_done") or "")
+        if ended.tzinfo is None:
+            ended = ended.replace(tzinfo=datetime.UTC)
+        return bool(ended.timestamp() + _CLOCKS_DIFFER_S < headers.get(SENT_AT))  # type: ignore[operator]
     return False
 
 

@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from shared.app import app
-from shared.broker import keys, recovery
+from shared.broker import keys, messages, recovery
 from tests.conftest import forget_settings
 from tests.support import RedisServer
 
@@ -83,3 +83,27 @@ def test_a_task_of_no_group_does_not_run_again(client):
 @pytest.mark.parametrize("suffix", [".s", ".t", ".d", ".c"])
 def test_the_keys_of_a_chord_are_celerys(suffix):
     assert app.backend.get_key_for_group("one", suffix) == f"{keys.GROUP}one{suffix}".encode()
+
+
+@pytest.mark.parametrize(
+    ("sent_at", "date_done", "runs_again"),
+    [
+        (1_800_000_000.0, "2020-01-01T00:00:00+00:00", True),  # the id was used again
+        (1_800_000_000.0, "2020-01-01T00:00:00", True),  # Celery's time in UTC, without a zone
+        (1_500_000_000.0, "2020-01-01T00:00:00+00:00", False),
+        (1_500_000_000.0, "no date", False),
+        (None, "2020-01-01T00:00:00+00:00", False),  # a plain producer does not say
+        ("a word", "2020-01-01T00:00:00+00:00", False),
+    ],
+)
+def test_the_outcome_of_an_earlier_task_with_the_same_id_does_not_count(
+    client, sent_at, date_done, runs_again
+):
+    task_id = str(uuid.uuid4())
+    take(client, task_id, **({} if sent_at is None else {messages.SENT_AT: sent_at}))
+    meta = {"status": "SUCCESS", "result": 1, "date_done": date_done}
+    client.set(keys.RESULT + task_id, json.dumps(meta))
+
+    recovery.return_all(client, OWNER)
+
+    assert client.llen("prefork") == runs_again

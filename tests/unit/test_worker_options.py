@@ -35,7 +35,7 @@ class Conf(dict):
 
 def refusal(capsys, conf=None, **options):
     with pytest.raises(SystemExit) as ended:
-        checked.check(conf or Conf(), options)
+        checked.check(Conf() if conf is None else conf, options)
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     return line
@@ -83,6 +83,18 @@ def test_a_prefix_of_all_keys_is_refused(capsys, setting):
 
     assert setting in line
     assert "global_keyprefix" in line
+
+
+@pytest.mark.parametrize("setting", ["broker_url", "broker_read_url", "broker_write_url"])
+def test_another_broker_than_redis_url_is_refused_without_its_password(capsys, setting):
+    conf = Conf()
+    setattr(conf, setting, "redis://:secret@elsewhere:6379/1")
+
+    line = refusal(capsys, conf)
+
+    assert "set REDIS_URL" in line
+    assert "elsewhere:6379" in line
+    assert "secret" not in line
 
 
 @pytest.mark.parametrize("pool", [PREFORK, THREADS, GEVENT, "prefork", "processes"])
