@@ -28,7 +28,7 @@ def name(redis_only):
     owner = ownership.existing()
     if owner is not None:
         owner.retire()
-        ownership._forget()
+        ownership.owner.forget()
 
 
 @pytest.fixture
