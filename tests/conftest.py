@@ -34,24 +34,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers():
-    """Side by side with ``-n auto``: two for each core, since the tests mostly wait."""
-    return 2 * (os.cpu_count() or 1)
-
-
-# Each of these starts something large: one process runs all of it, beside the others.
-TOGETHER = (
-    "tests/stack/",
-    "tests/cpython/test_workers.py",
-    "tests/cpython/test_executors.py",
-    "tests/integration/test_flower.py",
-)
+    """Side by side with ``-n auto``: one for each core; more would only wait for each other."""
+    return os.cpu_count() or 1
 
 
 class Scheduler(LoadScopeScheduling):
-    """Hands out single tests to whoever is free, so that no long file ends last."""
+    """Hands out files, as each starts its servers once; containers and Flower share one process."""
 
     def _split_scope(self, nodeid):
-        return next((part for part in TOGETHER if nodeid.startswith(part)), nodeid)
+        return next((part for part in TOGETHER if nodeid.startswith(part)), nodeid.split("::")[0])
+
+
+# These use the same names and ports on this machine.
+TOGETHER = ("tests/stack/",)
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -114,9 +109,9 @@ def forget_settings():
     app.control._after_fork()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """A headless browser."""
+    """A headless browser; while it is there, this thread has a running event loop."""
     playwright = pytest.importorskip("playwright.sync_api")
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     path = next(filter(None, map(shutil.which, names)), None)

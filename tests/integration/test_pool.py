@@ -487,7 +487,7 @@ def test_a_chunksize_below_one_is_refused_in_the_standard_librarys_words(open_bo
 def test_a_pool_cannot_be_sent_to_a_worker(open_one):
     pool = open_one()
 
-    with pytest.raises(NotImplementedError, match="cannot be passed between processes"):
+    with pytest.raises(NotPortable, match="cannot be passed between processes"):
         pool.apply_async(f.same, (pool,))
 
 

@@ -309,9 +309,9 @@ def test_a_running_thread_cannot_be_cancelled_and_that_is_said(stack):
 
 
 def test_a_queued_task_that_was_cancelled_never_runs(stack):
-    task_id = json.loads(producer("send", "sleep", "0", "--countdown", "3", "--json").stdout)[
-        "ids"
-    ][0]
+    task_id = json.loads(
+        producer("send", "sleep", "0", "--countdown", str(int(patient(5))), "--json").stdout
+    )["ids"][0]
 
     done = producer("cancel", task_id)
 

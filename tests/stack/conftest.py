@@ -66,7 +66,7 @@ def producer(url, *arguments):
         [sys.executable, "-m", "producer", *arguments],
         capture_output=True,
         text=True,
-        timeout=patient(60),
+        timeout=int(patient(60)),
         check=False,
         cwd=ROOT,
         env={**os.environ, "REDIS_URL": url, "TASK_MODULES": "examples"},

@@ -35,7 +35,7 @@ default_redis_broker = container(
     wrapper_class=RedisContainer,
     command=fxtr("default_redis_broker_command"),
     tmpfs={"/data": ""},
-    timeout=patient(60),
+    timeout=int(patient(60)),
 )
 
 
@@ -93,7 +93,7 @@ def worker_container(kind):
         tmpfs={"/tmp": "mode=1777"},
         cap_drop=["ALL"],
         security_opt=["no-new-privileges:true"],
-        timeout=patient(60),
+        timeout=int(patient(60)),
     )
     return command, health_check, worker
 

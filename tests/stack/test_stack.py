@@ -431,7 +431,7 @@ def test_watch_restarts_the_workers_when_code_changes(stack):
     try:
         # It says so on its first line, and looks from then on.
         assert b"Watch" in watch.stdout.readline()
-        task = stack.directory / "worker" / "tasks.py"
+        task = stack.directory / "worker" / "celery.py"
         task.write_text(task.read_text() + "\nprint('the new code')\n")
         wait_until(
             lambda: all(started_at(stack, name) != before[name] for name in WORKERS),
