@@ -198,7 +198,8 @@ def test_a_task_that_was_acknowledged_before_it_ran_is_no_dead_letter(node):
 
 def test_urgent_tasks_run_first(node):
     # Kombu's Redis transport has four steps, of which 0 comes first.
-    hold = [node.send(tasks.nap, 1.0) for _ in range(2 * PLACES)]
+    # Longer than it takes to send the others.
+    hold = [node.send(tasks.nap, leased(1.5)) for _ in range(2 * PLACES)]
     wait_until(lambda: store().llen(node.queue) == 0)
     order = uuid.uuid4().hex
     sent = [node.send(tasks.note, order, p, priority=p) for p in (9, 6, 3, 0) for _ in range(3)]

@@ -133,7 +133,11 @@ def test_each_pool_runs_what_is_sent_to_its_queue(app, workers):
 
     assert {name: value[0] for name, value in values.items()} == dict.fromkeys(workers, 3)
     for name, worker in workers.items():
-        assert worker.logs().count("Task printcount[") == 2, "received and succeeded"
+        # The line that a task has succeeded comes after its result.
+        wait_until(
+            lambda worker=worker: worker.logs().count("Task printcount[") == 2,
+            what="both lines, received and succeeded,",
+        )
         assert sent[name].id in worker.logs()
 
 

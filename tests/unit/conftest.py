@@ -31,7 +31,10 @@ def application():
         only_task_modules(patch)
         forget()
         configure()
+        yield
+    # Tests that follow in this process may have a server of their own still.
     forget()
+    configure()
 
 
 @pytest.fixture(autouse=True)
