@@ -223,16 +223,12 @@ def _alone(number: Any) -> Iterator[None]:
         logger.exception("message %r is not returned", number)
 
 
-def return_lost(client: redis.Redis, delivery_tag: str, worker: str) -> bool:
-    """Return a lost worker's message, unless it has been returned already or has an outcome.
-
-    The message counts one failed delivery. At `DELIVERY_LIMIT` it becomes a dead letter. Returns
-    whether the message is back on its queue.
-    """
-    return return_message(client, delivery_tag, worker)
-
-
 def return_message(client: redis.Redis, delivery_tag: str, lost_worker: str) -> bool:
+    """Return a message unless it is gone, or its task has an outcome.
+
+    A lost worker's name counts a failed delivery; past the limit the message becomes a dead letter.
+    With "" nothing is counted.
+    """
     found = parse_tag(delivery_tag)
     return found is not None and _return(client, found, lost_worker)
 

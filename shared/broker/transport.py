@@ -49,7 +49,7 @@ from shared.broker.polling import KEEP_S, Poller
 from shared.broker.recovery import (
     requeue_delivered,
     return_delivered,
-    return_lost,
+    return_message,
     return_unacked,
 )
 
@@ -112,7 +112,7 @@ class QoS(base.QoS):
         elif worker is None:
             owner.act(lambda client: requeue_delivered(client, delivery_tag))
         else:
-            owner.act(lambda client: return_lost(client, delivery_tag, worker))
+            owner.act(lambda client: return_message(client, delivery_tag, worker))
         _do_at_once(owner)
         self._make_room(delivery_tag)
 

@@ -327,7 +327,7 @@ def test_only_what_may_have_begun_dies_with_its_workers(idle_redis, countdown, k
     for _ in range(ownership.current().delivery_limit):
         message = client.rpop("threads")
         client.hset("taken:lost:1", 1, b"threads\n" + message)
-        recovery.return_lost(client, "taken:lost:1#1", "lost")
+        recovery.return_message(client, "taken:lost:1#1", "lost")
 
     assert client.llen("threads") == kept
 

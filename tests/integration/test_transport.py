@@ -156,7 +156,7 @@ def test_what_is_taken_ahead_under_a_lost_lease_is_not_run_here(consumer):
     assert queued(consumer) < 40
     lose_the_lease()
     for number in sorted(map(int, store().hkeys(owner.key)), reverse=True):
-        recovery.return_lost(store(), f"{owner.key}#{number}", "lost")
+        recovery.return_message(store(), f"{owner.key}#{number}", "lost")
     owner.lost(owner.name)
 
     assert sorted(run_quickly(consumer, 40)) == list(range(20, 60))
