@@ -94,6 +94,8 @@ def configure():
     app.conf.update(configuration())
     app._backend_cache = None
     app._local.__dict__.pop("backend", None)
+    for task in app.tasks.values():
+        task.__dict__.pop("_templates", None)  # messages that were prepared for another broker
 
 
 def forget_settings():
@@ -107,6 +109,13 @@ def forget_settings():
     configure()
     app._after_fork()
     app.control._after_fork()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_settings():
+    """No file of tests leaves the next one in this process its settings or its Redis."""
+    yield
+    forget_settings()
 
 
 @pytest.fixture(scope="module")

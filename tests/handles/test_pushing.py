@@ -23,24 +23,9 @@ __all__ = ["redis_only"]
 QUEUE = "threads"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def afterwards():
-    """Torn down last: the application forgets this module's Redis."""
-    yield
-    forget_settings()
-    forget_messages()
-
-
-def forget_messages():
-    """Celery's tasks keep messages prepared for the broker that there was."""
-    for one in app.tasks.values():
-        one.__dict__.pop("_templates", None)
-
-
 @pytest.fixture(autouse=True)
 def broker(redis_only):
     forget_settings()
-    forget_messages()
     redis_only.client.delete(QUEUE, "prefork")
     return redis_only.client
 

@@ -32,9 +32,7 @@ def application():
         forget()
         configure()
         yield
-    # Tests that follow in this process may have a server of their own still.
     forget()
-    configure()
 
 
 @pytest.fixture(autouse=True)
