@@ -309,8 +309,13 @@ def test_nothing_measured_is_no_table(capsys):
     assert "items/s" not in capsys.readouterr().out
 
 
-def test_a_page_asks_for_nothing_and_runs_nothing():
-    pytest.importorskip("matplotlib")
+@pytest.fixture(scope="module")
+def fonts():
+    """Before any test: on a new machine, matplotlib starts a process to find them."""
+    return pytest.importorskip("matplotlib.font_manager")
+
+
+def test_a_page_asks_for_nothing_and_runs_nothing(fonts):
     found = report(cell("prefork", 2, 35), cell("threads", 2, 20), cpu_share=1.0)
     found["task"] = "<script>alert(1)</script>"
     found["recommendation"] = advice.recommend(found)
