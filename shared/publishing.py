@@ -6,6 +6,7 @@ module sends no publish signals and no ``task-sent`` event.
 """
 
 import base64
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -243,7 +244,7 @@ class Task(celery.Task):
             message = template.render(task_id, args, kwargs, shadow=shadow)
             mark = keys.PUSHED + me()
             # Not the task's id: a caller may send two tasks under one id.
-            parameters = (2, template.queue, mark, keys.new_id(), message, REPEATED_WITHIN_S)
+            parameters = (2, template.queue, mark, next(_pushes), message, REPEATED_WITHIN_S)
             try:
                 PUSH_ONE.ask(store(), *parameters)
             except AWAY as error:
@@ -281,7 +282,7 @@ class Task(celery.Task):
         for signal in _SIGNALS:
             if signal.receivers:
                 return None
-        if get_current_worker_task() or self.app.conf.task_always_eager:
+        if get_current_worker_task() or _is_eager(self.app.conf):
             return None
         templates: dict[Any, Template | None] = self.__dict__.setdefault("_templates", {})
         ignore_result = options.get("ignore_result")
@@ -329,5 +330,13 @@ class Task(celery.Task):
         )
 
 
+def _is_eager(conf: Any) -> bool:
+    # `conf.task_always_eager` tries every way to write the name, and takes ten times as long.
+    return bool(next(part[_EAGER] for part in conf.maps if _EAGER in part))
+
+
+_EAGER = "task_always_eager"
+# With the word of its thread, each number names one push.
+_pushes = itertools.count(1)
 _SHORT_OPTIONS = {"queue", "ignore_result"}
 _SIGNALS = (signals.before_task_publish, signals.after_task_publish, signals.task_sent)

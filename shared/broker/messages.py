@@ -403,7 +403,8 @@ def _check_task(headers: dict[str, Any]) -> None:
     if not headers.get("id"):
         raise NotAMessage(f"{REFUSED}: it has no id")
     for name in _NAMES:
-        if value := headers.get(name):
+        value = headers.get(name)
+        if value and not (value.isprintable() and len(value) <= _NAME_LENGTH):
             _check_name(name, value)
     limits = headers.get("timelimit")
     if limits and not (len(limits) == 2 and {type(limit) for limit in limits} <= _LIMITS):
@@ -429,7 +430,7 @@ _LIMITS = {int, float, NoneType}
 
 def _check_depth(text: bytes, deepest: int) -> None:
     """Refuse JSON that is nested about twice as deep; most of it has fewer brackets at all."""
-    if _few(text, b"[", deepest) and _few(text, b"{", deepest):
+    if len(text) <= deepest or (_few(text, b"[", deepest) and _few(text, b"{", deepest)):
         return
     if b"\\" in text:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
