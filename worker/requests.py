@@ -1,6 +1,7 @@
 """How a worker handles messages whose task failed, was refused, or lost its process."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
@@ -40,6 +41,7 @@ class Request(base.Request):
 
     _body: Any
     late = False  # true after the deadline, while the task's thread goes on
+    _postponed: list[bool] | None = None  # a list while the acknowledgement is postponed
 
     def __init_subclass__(cls) -> None:
         """Wrap `on_success` of the class that Celery makes for each task."""
@@ -127,7 +129,37 @@ class Request(base.Request):
         elif isinstance(error, MemoryError):
             # The task raised it. Celery would take it for an error of the worker, and end that.
             exc_info.exception = exceptions.stand_in("MemoryError", str(error))
-        return super().on_failure(exc_info, send_failed_event, return_ok)
+        with self._acknowledging_last():
+            return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def _announce_revoked(self, *args: Any) -> None:
+        with self._acknowledging_last():
+            super()._announce_revoked(*args)
+
+    def acknowledge(self) -> None:
+        """Acknowledge the message, or note that it is to be acknowledged."""
+        if self._postponed is None:
+            super().acknowledge()
+        else:
+            self._postponed.append(True)
+
+    @contextlib.contextmanager
+    def _acknowledging_last(self) -> Iterator[None]:
+        """Postpone the acknowledgement: Celery acknowledges before it sends the signal of the end.
+
+        Who receives the signal makes a dead letter, or tells the caller. A worker that is killed
+        before that must find the message again.
+        """
+        if self._postponed is not None:
+            yield
+            return
+        self._postponed = []
+        try:
+            yield
+        finally:
+            postponed, self._postponed = self._postponed, None
+            if postponed:
+                self.acknowledge()
 
 
 class Consumer(base_consumer.Consumer):

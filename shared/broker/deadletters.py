@@ -10,13 +10,14 @@ A letter holds the message as it was, so that it can be put back on its queue.
 import base64
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import redis
 from kombu.log import get_logger
 
-from shared.broker.connections import Lua, foreseen, store
+from shared.broker.connections import AWAY, Lua, foreseen, store
 from shared.broker.keys import (
     DEAD,
     DEAD_LETTERS,
@@ -24,7 +25,6 @@ from shared.broker.keys import (
     PUSHED,
     RESULT,
     is_queue,
-    new_id,
     new_word,
 )
 from shared.broker.messages import HISTORY, parse, parse_tag, parts
@@ -34,8 +34,9 @@ logger = get_logger(__name__)
 
 
 # KEYS: what an owner has taken, the index, the letters, the queues. ARGV: number, id, time,
-# letter, queue. A message that dies twice, as two deliveries may, has one letter: the last.
-# What was taken goes last: a key of another type must not cost the message.
+# letter, queue, and 1 to remove what was taken. A message that dies twice, as two deliveries may,
+# has one letter: the last. What was taken goes last: a key of another type must not cost the
+# message.
 _BURY = Lua("""
 if redis.call('hexists', KEYS[1], ARGV[1]) == 0 then
     return 0
@@ -50,7 +51,9 @@ if before then
     end
 end
 redis.pcall('hincrby', KEYS[4], ARGV[5], 1)
-redis.call('hdel', KEYS[1], ARGV[1])
+if ARGV[6] == '1' then
+    redis.call('hdel', KEYS[1], ARGV[1])
+end
 return 1
 """)
 
@@ -144,10 +147,14 @@ def bury_entry(
     traceback: str = "",
     tell: bool = True,
 ) -> bool:
-    """Make a dead letter of what stands in a hash (its key, and the field); False if it is gone."""
+    """Make a dead letter of what stands in a hash (its key, and the field); False if it is gone.
+
+    Raises the error of Redis if it is away; a repeated call then does what is left.
+    """
     message = parts(text)
     headers = message["headers"]
-    letter_id = headers.get("id") or new_id()
+    # Without an id, the letter is named by its place: whoever buries it again replaces the letter.
+    letter_id = headers.get("id") or str(uuid.uuid5(uuid.NAMESPACE_OID, repr(found)))
     now = time.time()
     letter = {
         "id": letter_id,
@@ -164,15 +171,21 @@ def bury_entry(
         "message": base64.b64encode(text).decode(),
     }
     arguments: Any = (found[1], letter_id, now, json.dumps(letter), str(letter["queue"]))
-    if not _BURY.call(client, 4, found[0], DEAD, DEAD_LETTERS, DEAD_QUEUES, *arguments):
+    # A worker that is killed before the caller is told must find the message again.
+    keys = (found[0], DEAD, DEAD_LETTERS, DEAD_QUEUES)
+    if not _BURY.call(client, 4, *keys, *arguments, int(not tell)):
         return False
     logger.error("%s[%s] is a dead letter: %s", letter["task"], letter_id, reason)
-    for callback in on_burial if tell else ():
-        try:
-            callback(message, reason)
-        except Exception as error:
-            # Its parts may be anything. The letter is there, and must not be lost for it.
-            logger.warning("nobody is told of the dead letter %s: %r", letter_id, error)
+    if tell:
+        for callback in on_burial:
+            try:
+                callback(message, reason)
+            except AWAY:
+                raise  # the message is buried again, and its caller is told then
+            except Exception as error:
+                # Its parts may be anything. The letter is there, and must not be lost for it.
+                logger.warning("nobody is told of the dead letter %s: %r", letter_id, error)
+        client.hdel(*found)
     return True
 
 

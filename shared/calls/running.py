@@ -224,7 +224,7 @@ def _report_lost(sender: Any, task_id: str, exception: Any, args: Any, **_: Any)
     The task itself has answered errors of the function. A caller ignores a second answer.
     """
     if sender.name in NAMES and type(exception).__module__ == "billiard.exceptions":
-        _answer_error(task_id, args, WorkerLost(_function_name(args), str(exception)))
+        _answer_error(task_id, args, WorkerLost(_function(sender.request), str(exception)))
 
 
 @signals.task_revoked.connect(weak=False)
@@ -238,8 +238,7 @@ def _report_revoked(
             reason = f"ended by {signal.Signals(int(signum)).name}"
         else:
             reason = "cancelled"
-        args = request.args
-        _answer_error(request.id, args, TaskWithdrawn(_function_name(args), reason))
+        _answer_error(request.id, request.args, TaskWithdrawn(_function(request), reason))
 
 
 def _answer_error(task_id: str, args: Any, error: Exception) -> None:
@@ -259,5 +258,5 @@ def report_dead(message: dict[str, Any], error: Exception) -> bool:
     return True
 
 
-def _function_name(args: Any) -> str:
-    return str(codec.loads(args[0])[0])
+def _function(request: Any) -> str:
+    return str(request.shadow or "the function")

@@ -196,4 +196,4 @@ def odd_entries(random, client):
     client.hset(keys.DEAD_QUEUES, QUEUE, odd())
     client.hset(keys.COUNTS, odd(), odd())
     client.set(keys.RESULT.encode() + odd(), odd())
-    client.xadd(STREAM, {odd() or b"x": odd()}, maxlen=1_000)
+    client.xadd(STREAM, {odd() or b"x": odd()})

@@ -238,7 +238,8 @@ def test_a_lost_process_is_final_for_a_task_that_says_so(nodes):
 
     with pytest.raises(Exception, match="exitcode 1"):
         sent.get(timeout=patient(20))
-    assert sent.id not in dead()
+    wait_until(lambda: sent.id in dead())
+    assert "exitcode 1" in dead()[sent.id]
 
 
 @pytest.mark.parametrize("kind", KINDS)

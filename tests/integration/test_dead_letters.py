@@ -9,6 +9,7 @@ import pytest
 
 from shared.broker import deadletters, keys
 from shared.broker.connections import store
+from shared.pools import PoolKind
 from tests.chaos.bench import message
 from tests.integration.test_producer import producer
 from tests.support import wait_until
@@ -22,6 +23,15 @@ def _no_letters(stack):
 
 def letters():
     return json.loads(producer("dead", "list", "--json").stdout)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left(stack):
+    """All that other tests sent has ended, and its letters are gone."""
+    queues = [kind.value for kind in PoolKind]
+    wait_until(lambda: not (store().exists(*queues) or store().keys(keys.TAKEN + "*")), 60, "rest")
+    for letter in list(deadletters.letters()):
+        deadletters.drop(letter["id"])
 
 
 def push(text, queue="threads"):
@@ -46,8 +56,6 @@ def _encoded(body):
 
 
 def test_a_task_that_failed_can_be_looked_at_retried_and_dropped(stack):
-    for letter in letters():  # of other tests
-        deadletters.drop(letter["id"])
     task_id = json.loads(producer("send", "fail", "boo", "--json").stdout)["ids"][0]
     wait_until(letters, 30, "the dead letter")
 

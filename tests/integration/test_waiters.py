@@ -4,11 +4,11 @@ import base64
 import json
 import re
 import time
-import types
 import uuid
 import zlib
 
 import celery
+import msgpack
 import pytest
 from celery import chord, group, states
 
@@ -16,6 +16,7 @@ from shared import publishing
 from shared.app import app
 from shared.broker import deadletters, keys, messages
 from shared.broker.connections import store
+from shared.broker.pushing import PUSH_ONE
 from shared.errors import DaySixError, MessageTooLarge, TaskRefused, WorkerLost
 from shared.futures import ClusterExecutor
 from shared.multiprocessing import Pool, Process
@@ -39,6 +40,15 @@ def body(data):
         message["body"] = base64.b64encode(data).decode()
 
     return change
+
+
+def damaged(message):
+    """Expired, and what a pool sends cannot be decoded."""
+    FATES["expired"][0](message)
+    if message["content-type"] == "application/x-msgpack":
+        arguments = msgpack.unpackb(base64.b64decode(message["body"]))
+        arguments[0][0] = b"\xc1"
+        body(msgpack.packb(arguments))(message)
 
 
 def large(message):
@@ -68,6 +78,7 @@ FATES = {
     ),
     "too large": (large, "unpacked it has more than"),
     "expired": (header(expires="2020-01-01T00:00:00+00:00"), "expired|revoked"),
+    "damaged": (damaged, "expired|revoked"),
     "dead": (dead, "was lost 3 times"),
     "revoked": (revoke, "revoked|cancelled"),
 }
@@ -102,8 +113,8 @@ def fate(request, kind, monkeypatch):
         return len(texts)
 
     monkeypatch.setattr(publishing, "push", push)
-    one = types.SimpleNamespace(ask=lambda *parts: push(parts[2], [parts[5]]))
-    monkeypatch.setattr(publishing, "PUSH_ONE", one)
+    for way in ("ask", "call"):  # the prepared message's, and kombu's
+        monkeypatch.setattr(PUSH_ONE, way, lambda *parts: push(parts[2], [parts[5]]))
     return request.param
 
 

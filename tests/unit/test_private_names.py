@@ -45,6 +45,7 @@ NAMES = {
     "celery.worker.control:time_limit": "state, task_name?, hard?, soft?, **kwargs",
     "celery.worker.pidbox:gPidbox._node_stopped": None,
     "celery.worker.pidbox:gPidbox.loop": "self, c",
+    "celery.worker.request:Request._announce_revoked": "self, reason, terminated, signum, expired",
     "celery.worker.request:Request._body": None,
     "celery.worker.request:Request._content_type": None,
     "celery.worker.request:Request._decoded": None,
