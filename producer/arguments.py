@@ -24,7 +24,7 @@ class WrongUsage(DaySixError):
 
 
 class _Typed(str):
-    """What was typed on the command line, as against a value of JSON."""
+    """A value as typed on the command line, not yet a value of JSON."""
 
     __slots__ = ()
 
@@ -166,7 +166,7 @@ def _convert(contract: Contract, parameter: inspect.Parameter, value: Any) -> An
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
-    """What checks values of a type; None where any value will do."""
+    """The check for values of a type; None if any value will do."""
     if annotation in (inspect.Parameter.empty, Any):
         return None
     try:

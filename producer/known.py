@@ -1,4 +1,4 @@
-"""Which tasks can be sent: the ready-made ones, and those that living workers have."""
+"""The tasks that can be sent: the ready-made ones, and those of living workers."""
 
 from producer.arguments import WrongUsage, nearest
 from shared.broker import catalogue

@@ -1,4 +1,4 @@
-"""What the service is doing, for Prometheus: Flower knows of tasks, and of no queue."""
+"""The service's state for Prometheus. Flower exports tasks, but no queues."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What became of a task, and how to withdraw one."""
+"""Shows the outcome of a task, and cancels tasks."""
 
 from dataclasses import dataclass
 from typing import Any

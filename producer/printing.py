@@ -1,4 +1,4 @@
-"""How the commands print: whatever Redis holds, on whatever the terminal is.
+"""Prints for the commands: any value from Redis, on any terminal.
 
 Text that came from Redis, a message or a task may hold anything: escape sequences that write
 elsewhere on the terminal, characters that turn a line around, halves of characters. `harmless` is
@@ -108,7 +108,7 @@ class Sheet:
         self._show_lines, self._framed = show_lines, framed
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
-        """What rich prints."""
+        """The text that rich prints."""
         from rich.table import Table
         from rich.text import Text
 

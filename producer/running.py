@@ -58,7 +58,7 @@ def run(script: str, words: list[str], *, module: bool = False, threads: bool = 
 
 
 def _spec(module: str) -> ModuleSpec:
-    """Where ``python -m`` finds a module; of a package, its ``__main__``."""
+    """The file that ``python -m`` runs for a module; for a package, its ``__main__``."""
     sys.path.insert(0, os.getcwd())
     try:
         spec = find_spec(module)

@@ -28,7 +28,7 @@ IDS_KEPT = 1_000
 
 @dataclass
 class Order:
-    """What to send."""
+    """A task to send, with its arguments and options."""
 
     contract: Contract
     args: list[Any]
@@ -50,7 +50,7 @@ class Order:
 
 @dataclass
 class Sent:
-    """What was sent."""
+    """The tasks that were sent."""
 
     count: int = 0
     seconds: float = 0.0
@@ -139,7 +139,7 @@ def _render(order: Order, template: publishing.Template, task_id: str) -> bytes:
 
 
 def queued(queue: str) -> int:
-    """How many tasks wait on a queue."""
+    """The number of tasks that wait on a queue."""
     with foreseen():
         return int(store().llen(queue))
 

@@ -102,7 +102,7 @@ class Stack:
 
     @property
     def address(self) -> str:
-        """Where Redis is, without its password."""
+        """The address of Redis, without its password."""
         return f"redis://{self.redis_url.rpartition('@')[2]}"
 
     @property
@@ -193,7 +193,7 @@ class Stack:
         self.environment_file = self._write("environment", self._exports())
 
     def _exports(self) -> str:
-        """What another terminal needs: addresses, modules, and our commands on its PATH."""
+        """The variables that another terminal needs: addresses, modules, our commands on its PATH."""
         there = self.process_environment()
         names = [*self.variables, "TASK_MODULES", "PYTHONPATH"]
         lines = [

@@ -1,4 +1,4 @@
-"""What the service is doing: per pool workers, concurrency, running, queued, done, failed."""
+"""The service's state: for each pool workers, concurrency, running, queued, done, failed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +65,7 @@ def warn() -> None:
 
 
 def ask(*commands: tuple[Any, ...]) -> list[Any]:
-    """What Redis answers to commands; None, and a line, for a key that is of another type."""
+    """Redis' answers to commands; None, and a line, for a key of another type."""
     with foreseen():
         pipe = store().pipeline(transaction=False)
         for name, *words in commands:

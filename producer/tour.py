@@ -64,7 +64,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a row."""
+    """The outcome of a row."""
 
     row: str
     shows: str

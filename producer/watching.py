@@ -26,7 +26,7 @@ _MOST = 10**15  # no figure of a worker is larger
 
 @dataclass
 class Seen:
-    """What a worker's heartbeats said."""
+    """The content of a worker's heartbeats."""
 
     name: str
     active: int = 0
@@ -38,7 +38,7 @@ class Seen:
 
 @dataclass
 class View:
-    """What there is to show at one moment."""
+    """The state of the service at one moment."""
 
     pools: list[Any]
     workers: list[Seen]
@@ -119,7 +119,7 @@ class Events:
             self.listen(0.25)
 
     def view(self) -> View:
-        """What there is to show now."""
+        """The present state of the service."""
         from producer import status
 
         now = time.time()

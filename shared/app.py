@@ -31,7 +31,7 @@ NO_PREFIX = (
 
 
 class _Ours:
-    """What a connection to Redis needs so that our transport takes and puts its messages."""
+    """The options of a connection that uses our transport."""
 
     transport_cls: Any
     transport_options: Any

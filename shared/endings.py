@@ -1,4 +1,4 @@
-"""How a process of ours ends: no thread of it is in Redis then, and its tasks end with it.
+"""Ends a process in order: no thread of it uses Redis any more, and its tasks end with it.
 
 A daemon thread that is in the midst of a command when the interpreter ends may crash it. So each
 thread that lives as long as its process is told to end, and waited for, after everything else

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class PoolKind(StrEnum):
-    """How a worker runs its tasks; the value is what ``--pool`` expects.
+    """The pool of a worker; the value is the word that ``--pool`` expects.
 
     It is also the name of the queue that the pool consumes, of its Compose service and of
     its node (``prefork@host``).

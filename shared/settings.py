@@ -73,7 +73,7 @@ def _redis_url(text: str) -> str:
 
 
 def _options(query: str, *, is_tls: bool) -> dict[str, str]:
-    """What follows the question mark, checked and spelled as redis-py, kombu and Celery read it."""
+    """The options of the URL, checked and spelled as redis-py, kombu and Celery read them."""
     options: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in (*_TLS_OPTIONS, "ssl_cert_reqs", "ssl_check_hostname"):
@@ -228,7 +228,7 @@ class Settings(BaseSettings):
         return f"{host}:{parts.port or 6379}"
 
     def concurrency(self, kind: PoolKind) -> int:
-        """How many tasks one worker of this kind runs at once."""
+        """The number of tasks that one worker of this kind runs at once."""
         return {
             PoolKind.PREFORK: self.prefork_concurrency,
             PoolKind.THREADS: self.threads_concurrency,

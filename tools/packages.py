@@ -77,7 +77,7 @@ def lock():
 
 
 def problem(text):
-    """What uv says, in one line."""
+    """The output of uv in one line."""
     said = " ".join(re.sub("[^\x20-\x7e]", " ", text).split())
     missing = re.search(r"Because (\S+) was not found in the package registry", said)
     if missing:

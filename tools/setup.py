@@ -51,7 +51,7 @@ def has_extra():
 
 
 def marker(lock):
-    """What has to be the same for an installation to be good still."""
+    """All that must be unchanged for an installation to be valid."""
     digest = hashlib.sha256(b"%d.%d" % sys.version_info[:2])
     for path in [lock, os.path.join(ROOT, "pyproject.toml")] + [EXTRA] * has_extra():
         with open(path, "rb") as file:

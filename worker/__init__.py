@@ -1,1 +1,1 @@
-"""What runs the tasks: Celery's entry point, the ready-made tasks, health."""
+"""The worker: Celery's entry point, the pools, remote control, health."""

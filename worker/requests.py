@@ -1,4 +1,4 @@
-"""How a worker handles messages whose task failed, was refused, or lost its process."""
+"""Handles messages whose task failed, was refused, or lost its process."""
 
 import contextlib
 from collections.abc import Iterator, Sequence

@@ -253,7 +253,7 @@ def _send_with_progress(order: Any) -> Any:
 
 
 def _go_on(ids: list[str]) -> str:
-    """What becomes of sent tasks that nobody waits for any more."""
+    """Say what happens to sent tasks that nobody waits for any more."""
     if len(ids) == 1:
         return f"{ids[0]} goes on: see producer result, producer cancel"
     return f"{len(ids):,} tasks go on: see producer status"

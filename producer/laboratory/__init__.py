@@ -1,1 +1,1 @@
-"""Which pool, how many, for my task? Measured, explained and drawn."""
+"""Measures which pool and concurrency suit a task, explains the result and draws it."""

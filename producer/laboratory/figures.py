@@ -170,7 +170,7 @@ def _peak(samples: list[dict[str, Any]], cell: Cell, comparison: Comparison) -> 
 
 
 def _overlap(samples: list[dict[str, Any]]) -> float:
-    """How many items of one process ran at once, on average while at least one ran."""
+    """The average number of items that one process ran at once, while at least one ran."""
     by_process: dict[Any, list[tuple[float, float]]] = defaultdict(list)
     for sample in samples:
         if "lost" not in sample:

@@ -48,7 +48,7 @@ def all_cores(where: Figures) -> float:
 
 
 def usable_cores(report: Figures, executor: str) -> float:
-    """How many cores can compute for this executor at once."""
+    """The number of cores that can compute for this executor at once."""
     pool = Executor(executor).kind
     where = report["workers"].get(pool.value, report["machine"]) if pool else report["machine"]
     cores = all_cores(where)

@@ -1,1 +1,1 @@
-"""What Redis holds, and who may take it. No Celery application in here."""
+"""The transport, and all that Redis holds. This room knows no Celery application."""

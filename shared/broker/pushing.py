@@ -33,7 +33,7 @@ _last = PerProcess(_Last)
 
 
 def parameters(key: str, properties: Any, message: str) -> tuple[Any, ...]:
-    """What `PUSH_ONE` takes. kombu's further attempts bring the same `properties` object."""
+    """The parameters of `PUSH_ONE`. A retry of kombu's brings the same `properties` object."""
     last = _last()
     if last.properties is not properties:
         last.properties, last.push = properties, new_word()

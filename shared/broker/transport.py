@@ -311,7 +311,7 @@ class Channel(base.Channel):
             self._settling = []
 
     def _how_many(self) -> int:
-        """How many messages to ask for: the free slots, and a prefetch while tasks are short."""
+        """The number of messages to ask for: the free slots, and a prefetch while tasks are short."""
         if not self.qos.prefetch_count:
             # Without an event loop, `drain_events` delivers one message. Its caller may want
             # only that one.

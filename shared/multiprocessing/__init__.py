@@ -105,7 +105,7 @@ def Pool(  # noqa: N802 - the standard library's own name
 
 
 def cpu_count() -> int:
-    """How many calls the cluster's prefork workers can run at once.
+    """The number of calls that the cluster's prefork workers can run at once.
 
     Raises `BrokerUnavailable` if Redis does not answer.
     """

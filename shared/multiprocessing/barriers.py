@@ -221,12 +221,12 @@ class Barrier(Handle, threading.Barrier):
 
     @property
     def parties(self) -> int:
-        """How many waiters are needed to pass."""
+        """The number of waiters that are needed to pass."""
         return int(self._parties)
 
     @property
     def n_waiting(self) -> int:
-        """How many wait now."""
+        """The number of threads and processes that wait now."""
         return int(_STATE(self._name)[0])
 
     @property

@@ -41,7 +41,7 @@ class Receiver(Protocol):
         """Called after `chunks` chunks were taken from the job."""
 
     def room(self) -> int:
-        """How many chunks may be taken now; `ALL` means no limit."""
+        """The number of chunks that may be taken now; `ALL` means no limit."""
 
     def receive(self, first: int, items: int, outcomes: Outcomes) -> None:
         """Called with a chunk's outcomes; `first` is the index of its first item."""

@@ -1,4 +1,4 @@
-"""How many chunks a pool may have in flight, and how many items go in each."""
+"""Limits the chunks that a pool has in flight, and the items in each chunk."""
 
 import math
 import sys
@@ -14,7 +14,7 @@ _MOST_AHEAD = 1000
 
 
 class Pace:
-    """How many chunks of a pool may wait in the queue, besides the running ones.
+    """The number of a pool's chunks that may wait in the queue, besides the running ones.
 
     The number is that of the answers within the last tenth of a second. So a free worker finds
     the next chunk waiting, and many chunks travel together. Behind long calls almost nothing
@@ -31,7 +31,7 @@ class Pace:
         self._now += 1
 
     def ahead(self) -> int:
-        """How many chunks may wait now."""
+        """The number of chunks that may wait now."""
         self._turn()
         return min(max(self._now, self._before), _MOST_AHEAD)
 
@@ -50,7 +50,7 @@ _MOST_PROBED = 32
 
 
 class Sizes:
-    """How many items of a `map` go in each chunk.
+    """The number of items of a `map` in each chunk.
 
     With `chunksize`, always so many. Without, the first chunks are small, to measure how long an
     item takes. Later chunks run for up to a tenth of a second, and hold at most one slot's share
@@ -67,7 +67,7 @@ class Sizes:
         self._answered = False
 
     def next(self, left: int) -> int:
-        """How many items go in the next chunk, if `left` items are left."""
+        """The number of items in the next chunk, if `left` items are left."""
         if self.given is not None:
             return self.given
         if not self._answered:
@@ -91,7 +91,7 @@ class Sizes:
         self._answered = True
 
     def room(self) -> int:
-        """How many chunks may be sent now."""
+        """The number of chunks that may be sent now."""
         if self.given is not None or self._answered:
             return ALL
         return self._places - self.sent

@@ -325,7 +325,7 @@ class Pool:
 
     @property
     def size(self) -> int:
-        """How many chunks run at once, at most."""
+        """The largest number of chunks that run at once."""
         return self._processes
 
     @property
@@ -433,7 +433,7 @@ class Pool:
         return bool(self._jobs) and self._free() > 0 and any(map(self._room, self._jobs))
 
     def _free(self) -> int:
-        """How many chunks may be sent now.
+        """The number of chunks that may be sent now.
 
         Wait until half of the prefetched chunks are answered, then send a whole batch.
         """

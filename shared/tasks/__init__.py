@@ -98,7 +98,7 @@ def sleep(seconds: Seconds) -> float:
 
 
 def count_primes(below: int) -> int:
-    """How many primes are less than that, by trial division in pure Python."""
+    """Count the primes below the limit, by trial division in pure Python."""
     found: list[int] = []
     for number in range(2, below):
         for prime in found:
