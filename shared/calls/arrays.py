@@ -1,8 +1,8 @@
-"""numpy's arrays and scalars: a dtype as data, a shape, and the bytes.
+"""Encodes numpy's arrays and scalars as a dtype, a shape and the bytes.
 
-A dtype is written as its type code, size and byte order, or as a list of fields; nothing of it
-is evaluated. The shape is checked against the bytes before an array is made. Arrays of Python
-objects are refused: their items would have no type that could be checked.
+A dtype is written as its type code, size and byte order, or as a list of fields. No part of it is
+evaluated. The shape is checked against the bytes before an array is created. Arrays of Python
+objects are refused, because the types of their items cannot be checked.
 """
 
 import math
@@ -23,7 +23,7 @@ _FIELDS = 10_000
 
 
 def dtype_head(dtype: "np.dtype[Any]") -> Any:
-    """A dtype as data."""
+    """Return a dtype as data."""
     if dtype.hasobject:
         if dtype.kind == "T":
             raise NotPortable("a numpy array of StringDType", "pass array.tolist()")
@@ -46,7 +46,7 @@ def _field_head(field: Any) -> list[Any]:
 
 
 def dtype(head: Any, depth: int = 0) -> Any:
-    """The dtype that `dtype_head` wrote."""
+    """Return the dtype that `dtype_head` encoded."""
     if depth > _DEPTH:
         raise ValueError("nested too deeply")
     if type(head) is str:
@@ -80,7 +80,7 @@ def dtype(head: Any, depth: int = 0) -> Any:
 
 
 def _check_shape(shape: Any, least: int = 0) -> int:
-    """How many items an array of this shape has."""
+    """Return the number of items in an array of this shape."""
     if len(of_type(shape, list)) > 64:
         raise ValueError("too many dimensions")
     for length in shape:
@@ -90,14 +90,14 @@ def _check_shape(shape: Any, least: int = 0) -> int:
 
 
 def array_head(value: "np.ndarray[Any, Any]") -> list[Any]:
-    """An array's dtype, shape, order, whether it can be written to, and bytes."""
+    """Return an array's dtype, shape, order, writeable flag and bytes."""
     described = dtype_head(value.dtype)
     order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
     start = [described, list(value.shape), order, bool(value.flags.writeable)]
     if parcels.takes(value.nbytes):
         return [*start, parcels.send(value, lambda: _bytes_of(value, order))]
     if value.nbytes > (limit := current().message_limit_bytes):
-        # Check before copying a view that repeats a few bytes very often.
+        # Check before copying: a small array can have a view of many times its size.
         raise MessageTooLarge("an array", value.nbytes, limit)
     if not value.dtype.itemsize and value.size:
         raise NotPortable("a numpy array", "its items have no bytes")
@@ -105,13 +105,13 @@ def array_head(value: "np.ndarray[Any, Any]") -> list[Any]:
 
 
 def _bytes_of(value: Any, order: str) -> memoryview:
-    """The bytes of an array, not copied where they lie side by side."""
+    """Return the bytes of an array. Copies them only if the array is not contiguous."""
     flat = np.ascontiguousarray(value.T if order == "F" else value)
     return memoryview(flat.reshape(-1).view(np.uint8))
 
 
 def _from_parcel(shape: list[int], made_of: Any, order: Any, data: Any) -> Any:
-    data.check()  # that so much is there, before there is room for it
+    data.check()  # that Redis has all bytes, before allocating memory for them
     made: Any = np.empty(tuple(shape), made_of, order=order)
     flat = (made.T if order == "F" else made).reshape(-1).view(np.uint8)
     data.read_into(memoryview(flat))
@@ -119,7 +119,7 @@ def _from_parcel(shape: list[int], made_of: Any, order: Any, data: Any) -> Any:
 
 
 def array(head: list[Any]) -> Any:
-    """The array that `array_head` wrote."""
+    """Return the array that `array_head` encoded."""
     described, shape, order, is_writeable, data = head
     made_of = dtype(described)
     count = _check_shape(shape)
@@ -174,7 +174,7 @@ def _scalar_head(value: "np.generic") -> list[Any]:
 def _scalar(head: list[Any]) -> Any:
     described, data = head
     made_of = dtype(described)
-    if not made_of.itemsize and made_of.kind in "SU":  # an empty text has no bytes
+    if not made_of.itemsize and made_of.kind in "SU":  # an empty string has no bytes
         return made_of.type()
     if made_of.itemsize != len(of_type(data, bytes)):
         raise ValueError("the size does not fit the bytes")
@@ -210,7 +210,7 @@ def _seed_head(value: Any) -> list[Any]:
 def _seed(head: list[Any]) -> Any:
     entropy, key, size, spawned = head
     if of_type(size, int) > 1_000:
-        raise ValueError("a pool that large")
+        raise ValueError("the entropy pool is too large")
     return np.random.SeedSequence(
         entropy, spawn_key=tuple(key), pool_size=size, n_children_spawned=of_type(spawned, int)
     )
@@ -255,7 +255,7 @@ TABLE = {value.type: value for value in [_SCALAR, _DTYPE, *_OTHERS.values()]}
 
 
 def find(kind: type) -> Value | None:
-    """How values of a type of numpy travel."""
+    """Return the encoding of a numpy type; None if there is none."""
     if (found := _OTHERS.get(kind)) is not None:
         return found
     if issubclass(kind, np.generic):

@@ -1,14 +1,14 @@
-"""One object under two names, and objects that hold themselves.
+"""Encodes values that hold one object twice, and values that contain themselves.
 
-A value whose parts are all different goes without this module. The first object that is met a
-second time sends the value here. It becomes a table of nodes: the objects that are met more than
-once, each written once. Everywhere else stands a reference to the node. Very deep values use
-nodes too, at every few levels, so that no part is nested deeply.
+The codec uses this module only for a value in which an object occurs a second time. The value is
+written as a table of nodes. Each object that occurs more than once is one node, and every
+occurrence is a reference to that node. Very deep values also use nodes, at every few levels, so
+that no part is nested deeply.
 
-A node that can hold itself (a list, a dict, an object …) has a head, which makes it empty, and a
-body, which fills it. The table lists a node after the nodes that it holds, so a reader fills them
-in the order of the table. Only in a circle a node is met before its turn: then it is made at once,
-empty, and filled later.
+A node that can contain itself (a list, a dict, an object …) has a head and a body. The head
+creates the node empty, and the body fills it. A node stands in the table after the nodes that it
+contains, so a reader fills the nodes in the order of the table. In a cycle, a reader meets a node
+before its turn. It then creates the node empty at once, and fills it later.
 """
 
 from collections.abc import Callable
@@ -20,18 +20,18 @@ from shared.calls.kinds import BY_CODE, BY_TYPE, PLAIN, check_keys
 from shared.errors import MessageTooLarge, NotPortable
 
 _LIST, _DICT = 30, 31
-_EVERY = 30  # levels without a node, at most
+_EVERY = 30  # at most this many levels without a node
 _DEEP = 100
 _MISSING: Any = object()
-# Containers that only this codec made: the parts of a built-in kind, or of anything else.
+# Where a container comes from: the user's value, or the codec's parts of a built-in kind or other.
 _REAL, _OF_KIND, _OF_OTHER = 0, 1, 2
-# code, tracked, head, body, whether head and body lie side by side where it is no node
+# code, tracked, head, body, and True if a value that is no node is written as [head, body]
 Parts = tuple[int, bool, Any, Any, bool]
 Describe = Callable[[Any], Parts]
 
 
 def dump(value: Any, limit: int, describe: Describe, codes: tuple[int, int]) -> bytes:
-    """The bytes of a value as a graph; `MessageTooLarge` for more than the limit."""
+    """Return a value encoded as a graph. Raises `MessageTooLarge` if it exceeds the limit."""
     walk = _Walk(value, describe)
     return _Writer(walk, limit, codes).write(value)
 
@@ -41,11 +41,11 @@ class _Walk:
 
     def __init__(self, root: Any, describe: Describe) -> None:
         self.parts: dict[int, Parts] = {}
-        self._values: list[Any] = []  # keeps alive what was made on the way: ids stay different
+        self._values: list[Any] = []  # keeps temporary parts alive, so that ids stay unique
         self._times: dict[int, int] = {}
         self._forced: set[int] = set()
         self._order: list[int] = []
-        self._path: dict[int, int] = {}  # the tracked values that are being visited
+        self._path: dict[int, int] = {}  # the tracked values being visited
         self._todo: list[tuple[Any, int, int]] = [(root, 0, _REAL)]
         while self._todo:
             value, depth, made = self._todo.pop()
@@ -85,22 +85,22 @@ class _Walk:
                 self._todo.append((part, depth + 1, below if is_own else _REAL))
 
     def _close_circle(self, key: int) -> None:
-        """A value that must be whole when it is made holds itself: what lies between waits."""
+        """Handle a cycle through a value that cannot be created empty: its other parts wait."""
         if key not in self._path or self._may_wait(key):
             return
         path = list(self._path)
         between = [one for one in path[path.index(key) :] if self._path[one] == _REAL]
         waiting = [one for one in between if self._may_wait(one)]
         if not waiting:
-            raise NotPortable("a value", "it holds itself in a way that cannot be made again")
+            raise NotPortable("a value", "it contains itself in a way that cannot be rebuilt")
         self._forced.update(waiting)
 
     def _may_wait(self, key: int) -> bool:
-        """Whether a node can be made empty, and filled later."""
+        """True if a node can be created empty and filled later."""
         return self.parts[key][3] is not None
 
     def nodes(self) -> list[int]:
-        """The ids of the objects that need a node, after what they hold."""
+        """Return the ids of the objects that need a node; contained objects come first."""
         return [key for key in self._order if self._times[key] > 1 or key in self._forced]
 
 
@@ -115,7 +115,7 @@ class _Writer:
         self._graph, self._reference = codes
 
     def write(self, root: Any) -> bytes:
-        """All nodes, and the root."""
+        """Return the nodes and the root, packed."""
         table = []
         for key in self._nodes:
             code, _, head, body, _ = self._parts[key]
@@ -141,7 +141,7 @@ class _Writer:
             )
         )
         self._size += len(packed)
-        if self._size > self._limit * 2:  # parts in parts are counted more than once
+        if self._size > self._limit * 2:  # nested parts are counted more than once
             raise MessageTooLarge("the value", self._size, self._limit)
         return packed
 
@@ -190,7 +190,7 @@ class Nodes:
         self._making: set[int] = set()
 
     def root(self) -> Any:
-        """The value, all its nodes made and filled."""
+        """Return the value, after creating and filling all nodes."""
         for index, (code, _, body) in enumerate(self._table):
             value = self.find(index)
             if body is not None:
@@ -198,12 +198,12 @@ class Nodes:
         return self._unpack(self._root, self)
 
     def find(self, index: Any) -> Any:
-        """A node; one that is met before its turn is empty still, or made whole at once."""
+        """Return a node. A node that is requested before its turn may still be empty."""
         if type(index) is not int or index < 0:
-            raise NotPortable("a message", "it has no such node")
+            raise NotPortable("a message", "it refers to a node that does not exist")
         if self._made[index] is _MISSING:
             if index in self._making or len(self._making) > _DEEP:
-                raise NotPortable("a message", "a node holds itself, or too many others")
+                raise NotPortable("a message", "its nodes form a cycle, or are nested too deeply")
             self._making.add(index)
             code, head, body = self._table[index]
             self._heads[index] = head = self._unpack(head, self)
@@ -221,11 +221,11 @@ class Nodes:
     def _fill_node(self, code: int, head: Any, value: Any, body: Any) -> None:
         if code == _LIST:
             if type(body) is not list:
-                raise NotPortable("a message", "its list is no such thing")
+                raise NotPortable("a message", "the content of a list is not a list")
             value.extend(body)
         elif code == _DICT:
             if type(body) is not dict:
-                raise NotPortable("a message", "its dict is no such thing")
+                raise NotPortable("a message", "the content of a dict is not a dict")
             check_keys(list(body))
             value.update(body)
         else:

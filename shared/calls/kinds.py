@@ -1,7 +1,7 @@
-"""The built-in kinds of values, and how each is written as data.
+"""The built-in types that can be sent, and the encoding of each.
 
-msgpack carries str, int, float, bool, bytes, None, list and dict. Every other built-in kind is an
-extension: a code, and parts that msgpack carries.
+msgpack supports str, int, float, bool, bytes, None, list and dict. Every other built-in type is
+an extension: a code, and parts that msgpack supports.
 """
 
 import collections
@@ -18,29 +18,29 @@ from typing import Any
 from shared.errors import NotPortable
 from shared.settings import current
 
-# The greatest common divisor of larger numbers takes seconds to find.
+# Computing the greatest common divisor of larger numbers takes seconds.
 _FRACTION_BITS = 200_000
 
 
 def _no_limit(value: Any) -> None:
-    """Most kinds have no limit to their size."""
+    """Return None: most kinds have no size limit."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How one type travels: as ``code`` and the parts that ``rebuild`` takes.
+    """The encoding of one type: its ``code``, and the parts from which ``rebuild`` restores it.
 
-    A mutable one that may hold itself also has ``empty``, which makes it from its size limit (see
-    ``limit``), and ``fill``, which takes the parts.
+    A mutable type that may contain itself also has ``empty`` and ``fill``. ``empty`` creates the
+    value from its size limit (see ``limit``), and ``fill`` adds the parts.
     """
 
     code: int
     type: type
     parts: Callable[[Any], Any]
     rebuild: Callable[[Any], Any]
-    # What the parts must be when they arrive: `tuple(range(10**9))` is made of a few bytes.
-    wants: Any = list  # a type
-    tracked: bool = False  # whether two names for one object arrive as such
+    # The type that the parts must have: few bytes could describe `tuple(range(10**9))`.
+    wants: Any = list
+    tracked: bool = False  # True if an object that occurs twice arrives as one object
     empty: Callable[[Any], Any] | None = None
     fill: Callable[[Any, Any], Any] | None = None
     limit: Callable[[Any], Any] = _no_limit
@@ -51,7 +51,7 @@ class TooDeep(ValueError):
 
 
 MAX_DEPTH = 100
-# Each level of extensions holds a copy of its bytes.
+# Each level of extensions copies its bytes.
 _COPIES = 16
 COPIES_BYTES = 1 << 28
 
@@ -90,7 +90,7 @@ def _time_rebuild(parts: list[Any]) -> datetime.time:
 
 def _zone_parts(value: zoneinfo.ZoneInfo) -> str:
     if value.key is None:
-        raise NotPortable(repr(value), "a time zone made from a file has no name")
+        raise NotPortable(repr(value), "a time zone that was read from a file has no name")
     return value.key
 
 
@@ -197,13 +197,13 @@ KINDS = [
 ]
 BY_TYPE = {kind.type: kind for kind in KINDS}
 BY_CODE = {kind.code: kind for kind in KINDS}
-# The codes of what travels under a name; of these kinds alone, no table says how.
+# The codes of values that are sent with a name. `KINDS` does not describe these.
 ENUM, OBJECT, FUNCTION, ERROR, HANDLE = 40, 41, 42, 43, 44
 PARTIAL, METHOD, VALUE, CALL, REGISTERED = 45, 46, 47, 48, 49
 GRAPH, REFERENCE = 50, 51
 PLAIN_OBJECT, NAMED_TUPLE = 52, 53
-# These are made from a head, and then filled with a body that may hold the value itself.
+# These are created from a head, and then filled from a body that may contain the value itself.
 FILLED = frozenset({OBJECT, VALUE, CALL, ERROR, PLAIN_OBJECT})
 
-# Types that msgpack carries itself and that hold no other values.
+# Types that msgpack supports and that contain no other values.
 PLAIN = frozenset({str, int, float, bool, bytes, type(None)})

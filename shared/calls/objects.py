@@ -1,9 +1,9 @@
-"""An object of a class: the class by name, and the object's state as data.
+"""Encodes an object as the name of its class and the object's state as data.
 
-A class of an allowed module travels with its state, as `copyreg` would take it. A class that
-says with ``__reduce__`` (or `copyreg`) how it is made again travels when the function or class
-that this names is allowed, too. Of the standard library the classes of `_CLASSES` travel: to
-make one of them runs nothing.
+The class must come from an allowed module. The state is the one that `copyreg` would save. If the
+class defines ``__reduce__`` (or is registered with `copyreg`), the function or class that rebuilds
+the object must be allowed too. Of the standard library, only the classes in `_CLASSES` are
+allowed, because creating one of their objects runs no other code.
 """
 
 import copyreg
@@ -17,7 +17,7 @@ from typing import Any
 from shared.calls import references
 from shared.errors import NotAllowed, NotPortable
 
-# Of the standard library: plain objects, named tuples and enums.
+# Classes of the standard library: plain objects, named tuples and enums.
 _CLASSES = """
     argparse:Namespace calendar:Day calendar:Month collections:ChainMap collections:UserDict
     collections:UserList collections:UserString concurrent.futures._base:DoneAndNotDoneFutures
@@ -38,7 +38,7 @@ _BASES: tuple[Any, ...] = (tuple, str, bytes, int, float, complex)
 
 
 def class_name(kind: type) -> str:
-    """The reference of a class whose objects may travel. Raises if they may not."""
+    """Return the reference of a class. Raises if its objects cannot be sent."""
     if kind.__module__ in _MODULES:
         name = f"{kind.__module__}:{kind.__qualname__}"
         if name in CLASSES:
@@ -47,7 +47,7 @@ def class_name(kind: type) -> str:
 
 
 def find_class(name: str) -> type:
-    """The class of that reference, of ``TASK_MODULES`` or of `CLASSES`; never a function."""
+    """Return the class that a reference names, from ``TASK_MODULES`` or `CLASSES`."""
     if name in CLASSES:
         module, _, qualname = name.partition(":")
         __import__(module)
@@ -60,7 +60,7 @@ def find_class(name: str) -> type:
 
 
 def is_plain(kind: type) -> bool:
-    """True if the state of an object is all that is needed to make it again."""
+    """True if an object can be rebuilt from its state alone."""
     return kind not in copyreg.dispatch_table and _is_plain(kind)
 
 
@@ -76,7 +76,7 @@ def _is_plain(kind: Any) -> bool:
 
 
 def is_named_tuple(value: Any) -> bool:
-    """Whether a value is a named tuple without attributes of its own."""
+    """True if a value is a named tuple without extra attributes."""
     kind = type(value)
     return (
         issubclass(kind, tuple)
@@ -86,13 +86,13 @@ def is_named_tuple(value: Any) -> bool:
 
 
 def describe(value: Any) -> tuple[bool, Any, Any]:
-    """Whether a call makes the object again; then what makes it, and what fills it."""
+    """Return (True if a call rebuilds the object, the head, the body)."""
     kind = type(value)
     reducer = copyreg.dispatch_table.get(kind)
     try:
         reduced: Any = reducer(value) if reducer else value.__reduce_ex__(4)
     except Exception as error:
-        # A class that cannot be copied says so with TypeError, NotImplementedError …
+        # A class that cannot be copied raises TypeError, NotImplementedError …
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise NotPortable(
             f"an object of {kind.__module__}.{kind.__qualname__}", f"its class refuses ({reason})"
@@ -103,7 +103,7 @@ def describe(value: Any) -> tuple[bool, Any, Any]:
     made_of, args, state, items, pairs, setter = parts
     args = list(args)
     if setter is not None:
-        raise NotPortable(f"an object of {kind.__qualname__}", "a state setter is a function")
+        raise NotPortable(f"an object of {kind.__qualname__}", "a state setter is not supported")
     body = [
         list(state) if _is_slots(value, state) else state,
         None if items is None else list(items),
@@ -133,7 +133,7 @@ def _is_slots(value: Any, state: Any) -> bool:
 
 
 def _allowed_name(target: Any, kind: type) -> str:
-    """The reference of what makes an object again; only of a module in ``TASK_MODULES``."""
+    """Return the reference of the function that rebuilds an object, from ``TASK_MODULES``."""
     if f"{kind.__module__}:{kind.__qualname__}" in CLASSES and target is kind:
         return class_name(kind)
     try:
@@ -154,7 +154,7 @@ def _unregistered(kind: type, made_by: str) -> NotPortable:
 
 
 def state_of(value: Any) -> Any:
-    """The state that `copyreg` would use: the result of ``__getstate__``, or the attributes."""
+    """Return the state that `copyreg` would save: ``__getstate__``'s result or the attributes."""
     state = value.__getstate__()
     if state is None or isinstance(state, dict):
         return state
@@ -168,12 +168,12 @@ def _has_own_getstate(kind: Any) -> bool:
 
 
 def make(head: list[Any]) -> Any:
-    """An object without its state, its ``__init__`` not called."""
+    """Return an object without its state. Does not call ``__init__``."""
     cls = find_class(head[0])
     args = head[1] if len(head) > 1 else []
     kwargs = head[2] if len(head) > 2 else {}
     if issubclass(cls, (enum.Enum, type)):
-        raise NotPortable(repr(head[0]), "a message makes no such object")
+        raise NotPortable(repr(head[0]), "a message must not create an enum member or a class")
     new: Callable[..., Any] = cls.__new__
     if not args and not kwargs:
         return new(cls)
@@ -182,7 +182,7 @@ def make(head: list[Any]) -> Any:
     for base in _BASES:
         if new is base.__new__:
             return new(cls, *(args if base is complex else [_only(args, base)]))
-    if new is object.__new__:  # which leaves them to `__init__`
+    if new is object.__new__:  # it ignores arguments that are for `__init__`
         return new(cls)
     if not isinstance(new, types.FunctionType):
         raise TypeError(f"{cls.__name__} takes no arguments")
@@ -190,14 +190,14 @@ def make(head: list[Any]) -> Any:
 
 
 def make_plain(name: Any) -> Any:
-    """An object of a class, empty."""
+    """Return an empty object of a class."""
     cls = find_class(name)
     new: Callable[..., Any] = cls.__new__
     return new(cls)
 
 
 def make_named_tuple(parts: list[Any]) -> Any:
-    """A named tuple of its class and items."""
+    """Return a named tuple from its class name and items."""
     name, items = parts
     if type(items) is not list:
         raise TypeError("a tuple is made of a list")
@@ -205,7 +205,7 @@ def make_named_tuple(parts: list[Any]) -> Any:
 
 
 def _only(args: list[Any], kind: type) -> Any:
-    """The only argument, of that very type: `bytes(10**9)` is made of few bytes."""
+    """Return the only argument if its type is `kind`: `bytes(10**9)` would fill the memory."""
     (arg,) = args
     if type(arg) is not kind:
         raise TypeError(f"{type(arg).__name__} is not {kind.__name__}")
@@ -213,7 +213,7 @@ def _only(args: list[Any], kind: type) -> Any:
 
 
 def call(head: list[Any]) -> Any:
-    """An object that a function or class of an allowed module makes, or that it names."""
+    """Return the object that an allowed name stands for, or that calling it returns."""
     name, *rest = head
     if name in CLASSES:
         if rest != [[]]:
@@ -249,5 +249,5 @@ def set_state(value: Any, state: Any) -> None:
         value.__dict__.update(attributes)
     for slot, content in (slots or {}).items():
         if slot.startswith("__"):
-            raise NotPortable("a message", f"{slot!r} is no slot")
+            raise NotPortable("a message", f"{slot!r} is not an allowed slot name")
         object.__setattr__(value, slot, content)
