@@ -1,10 +1,10 @@
 """The fixed, reviewed list of functions that may be called without an entry in ``TASK_MODULES``.
 
-A name stands here only when the function computes, waits, prints, or tells which process runs it.
-No name here opens a file or a connection, runs a command, imports, evaluates text, or reads
-attributes by name (`str.format` does, so it is left out). A function that takes a function as
-an argument (`sorted`, `functools.reduce`) gets one that came by a reference itself, and so
-is allowed too. The list is text on purpose: a new Python adds nothing to it.
+A listed function only computes, waits, prints, or identifies the process that runs it. It never
+opens a file or a connection, runs a command, imports, evaluates text, or reads attributes by name
+(`str.format` does, so it is not listed). If a function takes another function as an argument
+(`sorted`, `functools.reduce`), that argument is a reference too, and is checked like any other.
+The list is plain text on purpose, so that a new version of Python adds nothing to it.
 """
 
 import functools
@@ -185,7 +185,7 @@ _NAMES = {
     """,
     "numpy.fft": "fft fft2 fftn ifft ifft2 ifftn irfft rfft",
 }
-# Where the interpreter says that some of these functions are defined.
+# `__module__` of some listed functions, and the public module that lists them.
 _ALIASES = {
     "posix": "os",
     "nt": "os",
@@ -211,7 +211,7 @@ _ALIASES = {
     "gevent.hub": "time",  # in a process that gevent has patched
     "pathlib._local": "pathlib",
 }
-# Types that their module does not name; only their instances are reachable.
+# Types whose name is missing in their own module, `builtins`.
 _TYPES = {
     "types:NoneType": type(None),
     "types:EllipsisType": type(...),
@@ -221,13 +221,13 @@ _TYPES = {
 
 @functools.cache
 def references() -> frozenset[str]:
-    """All names of the list, as ``"module:qualname"``."""
+    """Return all listed names as ``"module:qualname"``."""
     listed = {f"{module}:{name}" for module, names in _NAMES.items() for name in names.split()}
     return frozenset(listed | set(_TYPES))
 
 
 def name_of(target: Any) -> str | None:
-    """The reference of a function or type of the list; None for any other object."""
+    """Return the reference of a listed function or type; None for any other object."""
     name = getattr(target, "__qualname__", None) or getattr(target, "__name__", None)
     if not isinstance(name, str):
         return None
@@ -251,13 +251,13 @@ def name_of(target: Any) -> str | None:
 
 
 def method_of(owner: Any, name: str) -> str | None:
-    """The reference of a method of a built-in type, when the list has it."""
+    """Return the reference of a method of a built-in type; None if it is not listed."""
     reference = f"{type(owner).__module__}:{type(owner).__qualname__}.{name}"
     return reference if reference in references() else None
 
 
 def find(reference: str, *, load: bool = True) -> Any:
-    """The object that a name of the list stands for; None where this Python has none."""
+    """Return the object that a listed name stands for; None if this Python lacks it."""
     if reference in _TYPES:
         return _TYPES[reference]
     module, _, name = reference.partition(":")

@@ -1,8 +1,8 @@
-"""A function or class by name: ``"module:qualname"``, and the allow-list that guards it.
+"""References to functions and classes (``"module:qualname"``), and the allow-list for them.
 
-Names travel, code never does. The worker imports nothing outside ``TASK_MODULES`` and the fixed
-list of `shared.calls.harmless`, whatever a message says. The caller refuses at the call what the
-worker would refuse later.
+Only names are sent, never code. A worker imports nothing outside ``TASK_MODULES`` and the fixed
+list in `shared.calls.harmless`, whatever a message contains. The caller checks a reference against
+the same lists before sending.
 """
 
 import functools
@@ -20,14 +20,14 @@ from shared.calls import harmless
 from shared.errors import CodeDiffers, NotAllowed, NotPortable
 from shared.settings import current
 
-# The laboratory's own: harmless work, and a probe that runs only what is allowed itself.
+# The laboratory's modules: harmless work, and a probe that runs only allowed functions.
 _ALWAYS_ALLOWED = ("shared.laboratory.probes", "shared.laboratory.workloads")
-# Where `examples` lies, too: an editable installation has it not on its path.
+# The folder that contains `examples`. An editable installation does not add it to `sys.path`.
 _ROOT = str(Path(__file__).parents[2])
 
 
 def is_allowed(module: str, allowed: Iterable[str]) -> bool:
-    """True if the allow-list names this module or one of its packages."""
+    """True if the allow-list names this module or a package that contains it."""
     return module in _ALWAYS_ALLOWED or any(
         module == name or module.startswith(name + ".") for name in allowed
     )
@@ -55,10 +55,10 @@ def check_allowed_module(reference: str) -> None:
 
 
 def reference(target: Any, allowed: tuple[str, ...] | None = None) -> str:
-    """The name under which a worker finds this function or class.
+    """Return the name under which a worker finds this function or class.
 
-    Raises `NotPortable` for what has no name (a lambda, a closure, a local function) and
-    `NotAllowed` for what lies outside ``TASK_MODULES`` and the list of `shared.calls.harmless`.
+    Raises `NotPortable` for a function without a name (a lambda, a closure, a local function), and
+    `NotAllowed` for one outside ``TASK_MODULES`` and the list in `shared.calls.harmless`.
     """
     qualname = getattr(target, "__qualname__", None)
     module = getattr(target, "__module__", None)
@@ -91,11 +91,11 @@ def reference(target: Any, allowed: tuple[str, ...] | None = None) -> str:
 
 
 def resolve(name: str, allowed: tuple[str, ...] | None = None, *, listed: bool = True) -> Any:
-    """What a reference names, imported if need be.
+    """Return the object that a reference names. Imports its module if necessary.
 
-    The object must be *defined* in an allowed module: a name that such a module merely
-    imported (``os.system``) is refused like any other. Without `listed` the list of
-    `shared.calls.harmless` does not count: its types are called, and not made of a state.
+    The object must be *defined* in an allowed module. A name that such a module only imports
+    (``os.system``) is refused. If `listed` is false, the list in `shared.calls.harmless` is
+    ignored: its types may be called, but not rebuilt from a state.
     """
     module_name, separator, qualname = name.partition(":")
     if not separator or not module_name or not qualname:
@@ -106,16 +106,16 @@ def resolve(name: str, allowed: tuple[str, ...] | None = None, *, listed: bool =
         check_allowed(name, allowed)
     else:
         check_allowed_module(name)
-    # The script that is running must not be imported a second time under its own name.
+    # Do not import the running script a second time under its own name.
     main = _main_module(current().allowed_modules if allowed is None else allowed)
     try:
         module = sys.modules["__main__"] if module_name == main else import_module(module_name)
     except (Exception, SystemExit) as error:
-        # Importing runs the module's own code, which may raise anything.
+        # Importing runs the module's code, which may raise any exception.
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise NotPortable(
             repr(name),
-            f"the worker cannot import {module_name!r} ({reason}); does it see that file?",
+            f"the worker cannot import {module_name!r} ({reason}); can it read that file?",
         ) from error
     target = _lookup(module, qualname)
     if target is None:
@@ -136,12 +136,12 @@ def _listed(name: str) -> Any:
     except ImportError as error:
         raise NotPortable(repr(name), f"the worker cannot import it ({error})") from error
     if found is None:
-        raise NotPortable(repr(name), "the worker's Python, or its library, has no such name")
+        raise NotPortable(repr(name), "the worker's version of Python or of the library lacks it")
     return found
 
 
 def resolve_function(name: str, allowed: tuple[str, ...] | None = None) -> Callable[..., Any]:
-    """The callable that a reference names."""
+    """Return the callable that a reference names."""
     target = resolve(name, allowed)
     if not callable(target):
         raise NotPortable(repr(name), f"it is a {type(target).__name__}, not a function")
@@ -149,16 +149,16 @@ def resolve_function(name: str, allowed: tuple[str, ...] | None = None) -> Calla
 
 
 def home(target: Any) -> str:
-    """The module that defines a function or class, by the name that others import it under."""
+    """Return the name under which others import the module of a function or class."""
     module = str(getattr(target, "__module__", ""))
     return (_main_module(current().allowed_modules) or module) if module == "__main__" else module
 
 
 def main_module(allowed: tuple[str, ...] | None = None) -> str:
-    """The name under which others can import the script that is running.
+    """Return the name under which others can import the running script.
 
-    ``python -m package.module`` says it; for a plain script it is the path below a folder
-    of ``sys.path`` (or the working directory, or ours) that the allow-list names.
+    ``python -m package.module`` gives the name. For a plain script, the name is its path relative
+    to the working directory, a folder of ``sys.path`` or the project, if that name is allowed.
     """
     allowed = current().allowed_modules if allowed is None else allowed
     name = _main_module(allowed)
@@ -172,7 +172,7 @@ def main_module(allowed: tuple[str, ...] | None = None) -> str:
     raise NotAllowed(
         f"{file} (the script that is running)",
         ", ".join(allowed) or "empty",
-        "move what the workers are to run into a module there, or start the stack with "
+        "move the functions into a module there, or start the stack with "
         f"--scripts {Path(file).resolve().parent} and use: producer run {file}",
     )
 
@@ -201,10 +201,10 @@ def _name_of_script(file: str, allowed: tuple[str, ...]) -> str | None:
 
 @functools.lru_cache(maxsize=1_000)
 def fingerprint(module_name: str) -> str:
-    """A mark of a module's source as this process loaded it; empty where there is none.
+    """Return a hash of the module's source file; "" if there is none.
 
-    The modules of the standard library and of `shared.calls.harmless` have none: caller and
-    worker may run different versions.
+    It is also "" for the standard library and numpy, because caller and worker may run different
+    versions of them.
     """
     if module_name.partition(".")[0] in {*sys.stdlib_module_names, "numpy"}:
         return ""
@@ -222,7 +222,7 @@ def fingerprint(module_name: str) -> str:
 
 
 def forget() -> None:
-    """Forget the marks of modules, which may have been edited and imported again."""
+    """Clear the cached fingerprints: modules may have been edited and imported again."""
     fingerprint.cache_clear()
 
 
@@ -234,7 +234,7 @@ def check_fingerprint(module_name: str, mark: str) -> None:
 
 
 def _lookup(module: Any, qualname: str) -> Any:
-    """The object of that name, None where there is none; never a module's module."""
+    """Return the object of that name; None if there is none or if it is a module."""
     target = module
     for part in qualname.split("."):
         target = getattr(target, part, None)

@@ -1,9 +1,9 @@
-"""pandas: series, frames, indexes, extension arrays and their scalars, as arrays and names.
+"""Encodes pandas' series, frames, indexes, extension arrays and scalars as arrays and names.
 
-A column of numbers or dates travels as a numpy array; a column of Python objects as a list, each
-item checked like any other value. pandas itself checks lengths, codes and categories when it
-makes an object again; nothing large is made of few bytes. A frequency or a dtype is a short name
-from a closed grammar, which nothing evaluates.
+A column of numbers or dates is sent as a numpy array. A column of Python objects is sent as a
+list, and each item is checked like any other value. pandas itself checks lengths, codes and
+categories when it rebuilds an object. A few bytes cannot describe a large object. A frequency or
+a dtype is a short name from a fixed grammar, and is never evaluated.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ def _is_plain(array: Any) -> bool:
 
 
 def _array_head(array: Any) -> Any:
-    """An array of pandas, or of numpy with objects in it, as a name and parts."""
+    """Return a pandas array, or a numpy array of objects, as a name and parts."""
     name = type(array).__name__
     if isinstance(array, np.ndarray):
         return array if not array.dtype.hasobject else ["object", list(array)]
@@ -61,7 +61,7 @@ def _array_head(array: Any) -> Any:
     if name == "SparseArray":
         places = np.asarray(array.sp_index.indices)
         return ["sparse", np.asarray(array.sp_values), places, len(array), array.fill_value]
-    raise NotPortable(f"a column of type {array.dtype}", "no way is known; convert it with astype")
+    raise NotPortable(f"a column of type {array.dtype}", "not supported; convert it with astype")
 
 
 def _array(head: Any) -> Any:
@@ -102,7 +102,7 @@ def _array(head: Any) -> Any:
 
 def _sparse(values: Any, places: Any, length: Any, filler: Any) -> Any:
     if of_type(length, int) > current().message_limit_bytes:
-        raise ValueError("a sparse array that long")
+        raise ValueError("a sparse array is too long")
     of = pd.arrays.SparseArray
     if hasattr(of, "from_indices"):
         return of.from_indices(values, _ints(places), length, fill_value=filler)
@@ -112,7 +112,7 @@ def _sparse(values: Any, places: Any, length: Any, filler: Any) -> Any:
 
 def _of_kind(array: Any, kind: str) -> Any:
     if not _is_plain(array) or array.dtype.kind != kind:
-        raise TypeError("not such an array")
+        raise TypeError("an array of the wrong kind")
     return array
 
 
@@ -135,7 +135,7 @@ def _frequency_head(frequency: Any) -> str | None:
     except ValueError:
         again = None
     if again != frequency:
-        raise NotPortable(f"the frequency {frequency!r}", "its name does not say all of it")
+        raise NotPortable(f"the frequency {frequency!r}", "its name does not describe it fully")
     return name
 
 
@@ -192,7 +192,7 @@ def _index(head: list[Any]) -> Any:
 
 
 def _raw(series: Any) -> Any:
-    """The array of a series or index; numpy's own where that is all there is."""
+    """Return the array of a series or index, as a numpy array where pandas only wraps one."""
     array = series.array
     if type(array).__name__ == "NumpyExtensionArray":
         return array.to_numpy()
@@ -267,7 +267,7 @@ def _dtype_head(dtype: Any) -> list[Any]:
         return ["string", *_string_head(dtype)]
     if dtype.name in _NUMBERS:
         return ["number", dtype.name]
-    raise NotPortable(f"the dtype {dtype}", "no way is known; pass its name as a string")
+    raise NotPortable(f"the dtype {dtype}", "it is not supported; pass its name as a string")
 
 
 _NUMBERS = {
@@ -337,7 +337,7 @@ TABLE = {value.type: value for value in [_ARRAY, _OFFSET, _DTYPE, *_OTHERS.value
 
 
 def find(kind: type) -> Value:
-    """How values of a type of pandas travel."""
+    """Return the encoding of a pandas type."""
     if (found := _OTHERS.get(kind)) is not None:
         return found
     if issubclass(kind, pd.api.extensions.ExtensionArray):
@@ -346,6 +346,4 @@ def find(kind: type) -> Value:
         return _OFFSET
     if issubclass(kind, pd.api.extensions.ExtensionDtype):
         return _DTYPE
-    raise NotPortable(
-        f"an object of pandas' {kind.__name__}", "pass the data that it was made of, as a frame"
-    )
+    raise NotPortable(f"an object of pandas' {kind.__name__}", "pass its data as a frame")

@@ -1,9 +1,9 @@
-"""Values of the standard library and of a few others, each with a way of its own to travel.
+"""Encodes types of the standard library and of a few other libraries that need special handling.
 
-A value is written as the name of its kind, a head that makes it, and a body that fills it where
-it can hold itself. The names stand in this table: what a message names beside it is refused, and
-nothing is looked up, imported or evaluated for it. Whoever makes a value checks first that its
-parts have the right types, and that nothing large is made of few bytes.
+A value is written as the name of its kind, a head that creates it, and, if it can contain itself,
+a body that fills it. All names are in the table below. A message with any other name is refused:
+nothing is looked up, imported or evaluated for it. Each `make` function first checks that the
+parts have the right types, and that a few bytes do not describe a large value.
 """
 
 import array
@@ -29,18 +29,18 @@ from shared.errors import NotPortable
 
 @dataclass(frozen=True)
 class Value:
-    """How one kind travels."""
+    """The encoding of one kind of value."""
 
     type: str  # "module:qualname"
     head: Callable[[Any], Any]
     make: Callable[[Any], Any]
     body: Callable[[Any], Any] | None = None
     fill: Callable[[Any, Any], Any] | None = None
-    tracked: bool = False  # whether two names for one object arrive as such
+    tracked: bool = False  # True if an object that occurs twice arrives as one object
 
 
 def of_type(part: Any, kind: Any) -> Any:
-    """The part, when it is of that very type."""
+    """Return the part. Raises `TypeError` if its type is not exactly `kind`."""
     if type(part) is not kind:
         raise TypeError(f"{type(part).__name__} is not {kind.__name__}")
     return part
@@ -59,7 +59,7 @@ def _pattern_head(value: "re.Pattern[Any]") -> list[Any]:
 def _pattern(head: list[Any]) -> "re.Pattern[Any]":
     pattern, flags = head
     if len(pattern) > _PATTERN_LIMIT or of_type(flags, int) & re.DEBUG:
-        raise ValueError("no such pattern")
+        raise ValueError("the pattern is too long, or has the flag DEBUG")
     return re.compile(pattern, flags)
 
 
@@ -71,7 +71,7 @@ def _array(head: list[Any]) -> "array.array[Any]":
     typecode, itemsize, order, data = head
     made: array.array[Any] = array.array(typecode)
     if made.itemsize != itemsize:
-        raise NotPortable("an array", f"its items have another size here ({typecode!r})")
+        raise NotPortable("an array", f"its items {typecode!r} have another size on this machine")
     made.frombytes(of_type(data, bytes))
     if order != sys.byteorder:
         made.byteswap()
@@ -108,7 +108,7 @@ def _getter_head(value: Any) -> list[Any]:
     return list(value.__reduce__()[1])
 
 
-# Attributes that lead from a value to the code or the variables of a program.
+# Attributes that give access to the code or the variables of a program.
 _FRAMES = frozenset(
     [
         "ag_await",
@@ -157,9 +157,9 @@ _METHODS = frozenset(
 
 
 def _methodcaller(head: list[Any]) -> Any:
-    """Of methods of built-in values only: `methodcaller("unlink")` would delete a path."""
+    """Allow only methods of built-in types: `methodcaller("unlink")` would delete a file."""
     name, args, kwargs = head
-    moves = name == "replace" and (len(args) == 1 or "target" in kwargs)  # as a path's does
+    moves = name == "replace" and (len(args) == 1 or "target" in kwargs)  # `Path.replace`
     if name not in _METHODS or moves:
         raise NotPortable(
             f"methodcaller({name!r})", "only harmless methods of built-in types are called by name"
@@ -182,7 +182,7 @@ def _defaultdict(factory: Any) -> "collections.defaultdict[Any, Any]":
 
 
 def _sequence(kind: Any) -> Value:
-    """A named result of the operating system."""
+    """Return the encoding of a named tuple of `os` or `time`."""
 
     def make(head: list[Any]) -> Any:
         items, more = head
@@ -196,11 +196,11 @@ def _sequence(kind: Any) -> Value:
 
 
 def _named(kind: Any, limit: int = 4_096) -> Value:
-    """A kind of value that can be made again from its text."""
+    """Return the encoding of a type that can be rebuilt from its text."""
 
     def make(text: Any) -> Any:
         if len(of_type(text, str)) > limit:
-            raise ValueError("too long")
+            raise ValueError("the text is too long")
         return kind(text)
 
     return Value(f"{kind.__module__}:{kind.__qualname__}", str, make)
@@ -268,7 +268,7 @@ _OWN = [
     *map(_sequence, _STRUCTURES),
 ]
 _TABLE = {value.type: value for value in _OWN}
-# Of other libraries: the module that knows their values, imported when the first one comes.
+# Other libraries: the module that encodes their types. It is imported when first needed.
 _LIBRARIES = {
     "numpy": "shared.calls.arrays",
     "pandas": "shared.calls.tables",
@@ -277,7 +277,7 @@ _LIBRARIES = {
 
 
 def find(kind: type) -> Value | None:
-    """How values of this type travel; None when they have no way of their own."""
+    """Return the encoding of a type; None if it needs no special one."""
     module = kind.__module__
     found = _TABLE.get(f"{module}:{kind.__qualname__}")
     if found is None and (root := module.partition(".")[0]) in _LIBRARIES:
@@ -286,7 +286,7 @@ def find(kind: type) -> Value | None:
 
 
 def named(name: str) -> Value:
-    """The kind that a message names."""
+    """Return the encoding that a message names."""
     found = _TABLE.get(name)
     root = name.partition(":")[0].partition(".")[0]
     if found is None and root in _LIBRARIES:
