@@ -1,4 +1,4 @@
-"""Managed dicts, and what is made of the same stuff: namespaces and values."""
+"""Managed dicts, namespaces and values. All three are mappings in Redis."""
 
 import types
 import typing
@@ -53,16 +53,16 @@ class DictProxy(Proxy):
         return _DictIterator(self)
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """The value, or the default."""
+        """Return the value of a key, or the default."""
         item = mappings.GET(self._name, mappings.field(key))
         return default if item is None else decode(item)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
-        """The value; the default becomes it where there was none."""
+        """Return the value of a key. Stores the default first if the key is missing."""
         return decode(mappings.SETDEFAULT(self._name, *mappings.pack({key: default})))
 
     def pop(self, key: Any, *default: Any) -> Any:
-        """Take the value out; the default, or KeyError, where there is none."""
+        """Remove a key. Returns its value, or the default; raises KeyError without a default."""
         if len(default) > 1:
             raise TypeError(f"pop expected at most 2 arguments, got {len(default) + 1}")
         item = mappings.TAKE(self._name, mappings.field(key))
@@ -73,34 +73,34 @@ class DictProxy(Proxy):
         raise KeyError(key)
 
     def popitem(self) -> tuple[Any, Any]:
-        """Take the newest key and value out; KeyError where there is none."""
+        """Remove and return the newest key and value. Raises KeyError if the dict is empty."""
         found = mappings.TAKE_LAST(self._name)
         if not found:
             raise KeyError("popitem(): dictionary is empty")
         return codec.loads(found[0]), decode(found[1])
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Take over all keys and values, in one step."""
+        """Store all given keys and values, atomically."""
         mappings.SET(self._name, *mappings.pack(dict(*map(_plain_mapping, args), **kwargs)))
 
     def clear(self) -> None:
-        """Take all out."""
+        """Remove all keys."""
         mappings.CLEAR(self._name)
 
     def copy(self) -> dict[Any, Any]:
-        """A plain dict of it."""
+        """Return the content as a plain dict."""
         return self._getvalue()
 
     def keys(self) -> list[Any]:
-        """The keys, in order of their first assignment."""
+        """Return the keys, in order of their first assignment."""
         return [codec.loads(key) for key in mappings.KEYS(self._name)]
 
     def values(self) -> list[Any]:
-        """The values, in the order of the keys."""
+        """Return the values, in the order of the keys."""
         return [value for _, value in self.items()]
 
     def items(self) -> list[tuple[Any, Any]]:
-        """The keys and values."""
+        """Return the pairs of key and value."""
         flat = mappings.ALL(self._name)
         return [
             (codec.loads(key), decode(item))
@@ -111,7 +111,7 @@ class DictProxy(Proxy):
 
 
 class _DictIterator(Iterator[Any]):
-    """The keys; RuntimeError at the next one when the dict has another size by then."""
+    """Iterates over the keys. Raises RuntimeError if the size of the dict changes meanwhile."""
 
     def __init__(self, of: DictProxy) -> None:
         self._of = of
@@ -130,7 +130,7 @@ class _DictIterator(Iterator[Any]):
 class NamespaceProxy(Proxy):
     """``multiprocessing.managers.NamespaceProxy``: attributes that many processes share.
 
-    Names that begin with an underscore belong to this object alone, as in the standard library.
+    Names with a leading underscore are local to this object, as in the standard library.
     """
 
     _kind = "namespace"
@@ -170,7 +170,7 @@ class NamespaceProxy(Proxy):
 
 
 class _Namespace:
-    """What a namespace proxy's value is, and how it looks."""
+    """A local copy of a namespace."""
 
     def __init__(self, /, **kwargs: Any) -> None:
         self.__dict__.update(kwargs)
@@ -180,7 +180,7 @@ class _Namespace:
 
 
 class ValueProxy(Proxy):
-    """``multiprocessing.managers.ValueProxy``: one value of any kind; `typecode` says nothing."""
+    """``multiprocessing.managers.ValueProxy``: one value of any type; `typecode` has no effect."""
 
     _kind = "value"
     _typeid = "Value"
@@ -200,7 +200,7 @@ class ValueProxy(Proxy):
         return [self._typecode]
 
     def get(self) -> Any:
-        """The value."""
+        """Return the value."""
         return decode(mappings.GET(self._name, mappings.field("value")))
 
     def set(self, value: Any) -> None:
@@ -224,5 +224,5 @@ class _Value(typing.NamedTuple):
 
 
 def _plain_mapping(value: Any) -> Any:
-    """A proxy's content in one step, anything else as it is."""
+    """Return a proxy's content as a plain dict, and any other value unchanged."""
     return value.copy() if isinstance(value, DictProxy) else value

@@ -1,7 +1,7 @@
-"""``multiprocessing.heap``: where shared C values and arrays live.
+"""``multiprocessing.heap``: the storage of shared C values and arrays.
 
-In the standard library that is memory that was mapped together; here it is Redis. Every access
-reads or writes just the bytes that it concerns.
+The standard library stores them in mapped memory; this module stores them in Redis. Every access
+reads or writes only the bytes that it needs.
 """
 
 import ctypes
@@ -27,12 +27,12 @@ typecode_to_type: dict[str, Any] = {
     "f": ctypes.c_float,
     "d": ctypes.c_double,
 }
-# By the code that ctypes itself has for a simple type: it travels in place of the class.
+# Simple types by their ctypes type code. A message contains the code instead of the class.
 _SIMPLE: dict[str, Any] = {
     kind._type_: kind for kind in (*typecode_to_type.values(), ctypes.c_bool, ctypes.c_longdouble)
 }
 
-# arg: offset and bytes in turn.
+# arg: offset, bytes, offset, bytes …
 _WRITE = Script("""
   for i = 1, #arg, 2 do redis.call('setrange', name, arg[i], arg[i + 1]) end
   keep('')
@@ -63,9 +63,9 @@ class Memory(Handle):
         return [_portable(self._type)]
 
     def _load(self) -> Any:
-        """A local copy, a real ctypes object."""
+        """Return a local copy as a ctypes object."""
         size = ctypes.sizeof(self._type)
-        # An empty array has no bytes, and so no key either.
+        # An empty array has no bytes, and therefore no key in Redis.
         return self._type.from_buffer_copy(self._read(0, size))
 
     def _read(self, offset: int, size: int) -> bytes:
@@ -75,7 +75,7 @@ class Memory(Handle):
         _WRITE(self._name, offset, data)
 
     def _store(self, copy: Any, *ranges: tuple[int, int]) -> None:
-        """Write some bytes of a local copy: (offset, size) …"""
+        """Write the ranges (offset, size) of a local copy."""
         data = bytes(copy)
         arguments: list[Any] = []
         for offset, size in ranges:
@@ -95,13 +95,13 @@ class Memory(Handle):
 
 
 class SharedValue(Memory):
-    """What `RawValue` returns for a simple type."""
+    """The result of `RawValue` for a simple type."""
 
     _kind = "rawvalue"
 
     @property
     def value(self) -> Any:
-        """The value, as Python has it."""
+        """The value as a Python object."""
         return self._load().value
 
     @value.setter
@@ -110,7 +110,7 @@ class SharedValue(Memory):
 
 
 class SharedStructure(Memory):
-    """What `RawValue` returns for a structure or union: its fields are attributes."""
+    """The result of `RawValue` for a structure or union. The fields are attributes."""
 
     _kind = "rawstructure"
 
@@ -129,7 +129,7 @@ class SharedStructure(Memory):
 
 
 class SharedArray(Memory):
-    """What `RawArray` returns: fixed length, items, slices, iteration."""
+    """The result of `RawArray`: an array of fixed length with items, slices and iteration."""
 
     _kind = "rawarray"
 
@@ -176,7 +176,7 @@ class SharedArray(Memory):
 
 
 class SharedString(SharedArray):
-    """What `RawArray` returns for characters: a `value` that ends at the first zero, and `raw`."""
+    """The result of `RawArray` for characters. `value` ends at the first zero; `raw` does not."""
 
     _kind = "rawstring"
 
@@ -189,13 +189,13 @@ class SharedString(SharedArray):
     def value(self, value: Any) -> None:
         copy = self._type()
         copy.value = value
-        # As in ctypes, what lies behind the new end stays.
+        # As in ctypes, the bytes after the new end stay unchanged.
         size = min(len(value) + 1, len(self)) * ctypes.sizeof(self._item)
         self._store(copy, (0, size))
 
     @property
     def raw(self) -> Any:
-        """All the bytes."""
+        """All bytes."""
         return self._load().raw
 
     @raw.setter
@@ -206,7 +206,7 @@ class SharedString(SharedArray):
 
 
 def share(local: Any) -> Any:
-    """A ctypes object, moved to Redis."""
+    """Copy a ctypes object to Redis. Returns the shared object."""
     kind = type(local)
     _refuse_pointers(kind)
     if isinstance(local, ctypes.Array):
@@ -219,7 +219,7 @@ def share(local: Any) -> Any:
 
 
 def _portable(kind: Any) -> Any:
-    """A simple type by its code, an array by its items; a class of a module by its name."""
+    """Return a simple type's code, an array type's [item type, length], or the class itself."""
     code = getattr(kind, "_type_", None)
     if issubclass(kind, ctypes.Array):
         return [_portable(code), kind._length_]
@@ -242,4 +242,4 @@ def _refuse_pointers(kind: Any) -> None:
         for _, field, *_ in kind._fields_:
             _refuse_pointers(field)
     elif getattr(kind, "_type_", None) not in _SIMPLE:
-        raise TypeError(f"{kind.__name__} holds an address of this process, or is no ctypes type")
+        raise TypeError(f"{kind.__name__} contains a pointer, or is not a ctypes type")

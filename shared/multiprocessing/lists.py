@@ -1,8 +1,8 @@
-"""Managed lists and arrays: the items in Redis, and a version that every change raises.
+"""Managed lists and arrays: Redis stores the items, and a version that every change increments.
 
-What one call of the standard library does in one step is one script here. Where Python itself
-must decide (`sort`, `remove`, slices), the whole is read with its version, changed here, and
-written back only if nobody changed it meanwhile; else again.
+Each operation that is atomic in the standard library is one Lua script here. Some operations need
+Python (`sort`, `remove`, slices). They read all items with the version, change them locally, and
+write them back if the version is still the same. Otherwise they start again.
 """
 
 import array
@@ -16,7 +16,7 @@ from shared.multiprocessing.proxies import Proxy
 
 __all__ = ["ArrayProxy", "ListProxy"]
 
-# The hash under the handle's own name says that the list exists, also while it is empty.
+# The hash at the handle's name exists even while the list is empty.
 _EXISTS = """
   if redis.call('exists', name) == 0 then return redis.error_reply('GONE') end
 """
@@ -32,7 +32,7 @@ _CREATE = Script("""
   return 1
 """)
 
-# arg: first and last index, as in LRANGE. The version, then the items.
+# arg: first and last index, as in LRANGE. Returns the version, then the items.
 _READ = Script(
     _EXISTS
     + """
@@ -45,9 +45,9 @@ _READ = Script(
 
 _LENGTH = Script(_EXISTS + "return redis.call('llen', name .. ':items')", reads=True)
 
-# arg: the version that it must have ('' any), index ('end'), how many to remove there, whether
-# the index must exist ('' no), the new items. {1, removed ...}; {0} another version; {-1} no
-# such index.
+# arg: the expected version ('' for any), the index ('end'), the number of items to remove there,
+# a text if the index must exist (else ''), the new items.
+# Returns {1, removed ...}; {0} if the version differs; {-1} if the index does not exist.
 _SPLICE = Script(
     _EXISTS
     + """
@@ -88,7 +88,7 @@ _SPLICE = Script(
 
 
 class _Sequence(Proxy):
-    """What lists and arrays do with their items."""
+    """The operations that lists and arrays share."""
 
     def _encode(self, value: Any) -> bytes:
         return encode(value, "the item")
@@ -109,7 +109,7 @@ class _Sequence(Proxy):
         return list(removed)
 
     def _change(self, change: Callable[[list[bytes]], list[bytes]]) -> None:
-        """Replace the items by what `change` makes of them, in one step."""
+        """Replace the items with the result of `change`, atomically."""
         done = 0
         while not done:
             version, items = self._snapshot()
@@ -148,24 +148,24 @@ class ListProxy(_Sequence):
         return self._values()
 
     def append(self, value: Any) -> None:
-        """Add one at the end."""
+        """Add an item at the end."""
         self._splice("end", 0, [self._encode(value)])
 
     def extend(self, values: Iterable[Any]) -> None:
-        """Add all at the end, in one step."""
+        """Add all values at the end, atomically."""
         self._splice("end", 0, [self._encode(value) for value in values])
 
     def insert(self, index: SupportsIndex, value: Any) -> None:
-        """Put one before an index."""
+        """Insert an item before an index."""
         self._splice(index.__index__(), 0, [self._encode(value)])
 
     def pop(self, index: SupportsIndex = -1) -> Any:
-        """Take one out, by default the last; IndexError where there is none."""
+        """Remove and return an item, by default the last. Raises IndexError if there is none."""
         message = "pop index out of range" if index.__index__() != -1 else "pop from empty list"
         return decode(self._splice(index.__index__(), 1, [], strict=message)[0])
 
     def remove(self, value: Any) -> None:
-        """Take the first equal one out; ValueError where there is none."""
+        """Remove the first item that equals the value. Raises ValueError if there is none."""
 
         def change(items: list[bytes]) -> list[bytes]:
             for index, item in enumerate(items):
@@ -176,11 +176,11 @@ class ListProxy(_Sequence):
         self._change(change)
 
     def reverse(self) -> None:
-        """Turn the order round."""
+        """Reverse the order of the items."""
         self._change(lambda items: items[::-1])
 
     def sort(self, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> None:
-        """Sort it; `key` is called here."""
+        """Sort the list. `key` runs in this process."""
 
         def change(items: list[bytes]) -> list[bytes]:
             pairs = [(decode(item), item) for item in items]
@@ -190,19 +190,19 @@ class ListProxy(_Sequence):
         self._change(change)
 
     def clear(self) -> None:
-        """Take all out."""
+        """Remove all items."""
         self._change(lambda items: [])
 
     def copy(self) -> list[Any]:
-        """A plain list of the items."""
+        """Return the items as a plain list."""
         return self._values()
 
     def count(self, value: Any) -> int:
-        """How many are equal to the value."""
+        """Return the number of items that equal the value."""
         return self._values().count(value)
 
     def index(self, value: Any, *limits: SupportsIndex) -> int:
-        """Where the first equal one is; ValueError where there is none."""
+        """Return the index of the first equal item. Raises ValueError if there is none."""
         return self._values().index(value, *limits)
 
     def __contains__(self, value: Any) -> bool:
@@ -275,7 +275,7 @@ class ArrayProxy(_Sequence):
         return [self._typecode]
 
     def _encode(self, value: Any) -> bytes:
-        # What the array would keep of it; its own error for what it would not take.
+        # `array` converts the value, or raises its usual error.
         return encode(array.array(self._typecode, [value])[0])
 
     def _getvalue(self) -> "array.array[Any]":

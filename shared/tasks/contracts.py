@@ -1,7 +1,7 @@
-"""What a caller knows of a task: name, arguments, usual queue; as JSON, and back.
+"""Contracts describe tasks for callers: name, arguments and usual queue. Converts them to JSON.
 
-A worker publishes its tasks so, and the producer checks arguments against what it reads. No
-code travels: a type that is neither a plain one nor made of plain ones becomes any value.
+Workers publish the contracts of their tasks, and the producer checks arguments against them. No
+code is sent. A type that is not plain, nor made of plain types, accepts any value.
 """
 
 import functools
@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 
 from shared.errors import short
 
-# The task that calls a plain function: its reference, then its arguments.
+# The task that calls a plain function. Its arguments: a reference, then the function's arguments.
 FUNCTION = "function"
 
 _PLAIN: dict[str, Any] = {
@@ -39,7 +39,7 @@ _PLAIN: dict[str, Any] = {
     },
 }
 _NAMES = {kind: name for name, kind in _PLAIN.items()} | {type(None): "None"}
-# What JSON has no type for travels as the nearest that it has.
+# Types that JSON lacks are sent as the nearest type that it has.
 _NEAREST: dict[Any, str] = {set: "list", frozenset: "list", typing.Sequence: "list"}
 _LIMITS = {
     "ge": Ge,
@@ -54,7 +54,7 @@ _KIND: Any = type(inspect.Parameter.POSITIONAL_ONLY)
 _KINDS = {kind.name: kind for kind in _KIND}
 _DEEPEST = 10
 _LONGEST = 200
-# The signature of a function of which nothing is known.
+# The signature of a function whose signature cannot be read.
 ANY_ARGUMENTS = inspect.Signature(
     [
         inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
@@ -64,7 +64,7 @@ ANY_ARGUMENTS = inspect.Signature(
 
 
 class Shown:
-    """Stands for a default value or a type that is only shown."""
+    """The text of a default value or type that is only displayed."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -75,15 +75,15 @@ class Shown:
 
 @dataclass(frozen=True)
 class Contract:
-    """What a caller knows of a task, or of a plain function."""
+    """The description of a task or a plain function that a caller gets."""
 
     name: str
-    queue: str | None  # where it usually runs; None where nothing says so
+    queue: str | None  # the usual queue; None if unknown
     signature: inspect.Signature
     help: str
 
     def __str__(self) -> str:
-        """The name and the parameters, as people read them."""
+        """Return the name and the parameters as readable text."""
         kinds = inspect.Parameter
         texts: list[str] = []
         before = None
@@ -103,11 +103,11 @@ class Contract:
 
 
 def of(function: Callable[..., Any], name: str, queue: str | None) -> Contract:
-    """The contract of a function."""
+    """Return the contract of a function."""
     try:
         signature = inspect.signature(function, eval_str=True)
     except Exception:
-        # A type that is imported for the type checker alone, a function in C, any __signature__.
+        # For example: a type imported only for the type checker, a function written in C.
         try:
             signature = inspect.signature(function)
         except Exception:
@@ -117,7 +117,7 @@ def of(function: Callable[..., Any], name: str, queue: str | None) -> Contract:
 
 
 def to_json(contract: Contract) -> dict[str, Any]:
-    """The contract as a worker publishes it."""
+    """Return the contract in the form that a worker publishes."""
     return {
         "name": contract.name,
         "queue": contract.queue,
@@ -135,13 +135,13 @@ def to_json(contract: Contract) -> dict[str, Any]:
 
 
 def from_json(entry: Any) -> Contract:
-    """A contract that a worker published; raises one of `ODD` for what is none."""
+    """Return a contract that a worker published. Raises one of `ODD` if `entry` is invalid."""
     name, queue, line = entry["name"], entry.get("queue"), entry.get("help", "")
     if not isinstance(line, str):
-        raise TypeError("a line of help is no text")
+        raise TypeError("the line of help is not a string")
     for word in (name,) if queue is None else (name, queue):
         if not (isinstance(word, str) and word and word.isprintable()):
-            raise TypeError("a name is no text that can be shown")
+            raise TypeError("a name is not a printable string")
     parameters = [
         inspect.Parameter(
             str(given["name"]),
@@ -156,12 +156,12 @@ def from_json(entry: Any) -> Contract:
     return Contract(name, queue, inspect.Signature(parameters), line[:_LONGEST])
 
 
-# What `from_json` raises.
+# The exceptions that `from_json` may raise.
 ODD = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
 
 
 def type_text(annotation: Any) -> str:
-    """A type as people read it, without its limits."""
+    """Return a type as readable text, without its limits."""
     if typing.get_origin(annotation) is Annotated:
         base, *notes = typing.get_args(annotation)
         shown = [note.text for note in notes if isinstance(note, Shown)]
@@ -196,7 +196,7 @@ def _encode(parameter: inspect.Parameter) -> Any:
 
 
 def _encode_type(kind: Any) -> Any:
-    """A type as JSON: a plain one's name, or a list of a word and its parts."""
+    """Return a type as JSON: the name of a plain type, or a list of a word and its parts."""
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
         limits = _limits(parts[1:])
@@ -250,7 +250,7 @@ def _decode(given: Any, depth: int = 0) -> Any:
     if depth > _DEEPEST:
         raise ValueError("a type is nested too deeply")
     if not parts:
-        raise ValueError(f"a type {word!r} is made of nothing")
+        raise ValueError(f"the type {word!r} has no parts")
     if word == "other":
         return Annotated[Any, Shown(str(parts[0])[:_LONGEST])]
     if word == "shown":
