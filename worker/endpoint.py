@@ -1,4 +1,4 @@
-"""The stack's own slow HTTP endpoint: what the `fetch` task gets.
+"""A slow HTTP endpoint of the stack, for the `fetch` task.
 
     python -m worker.endpoint --port 8000
     GET /slow?delay_s=0.5    JSON, after that delay
@@ -23,13 +23,13 @@ class Slow(RequestHandler):
     """Answers after ``delay_s`` seconds."""
 
     async def get(self) -> None:
-        """Wait, then say how long."""
+        """Wait, then answer with the delay."""
         delay_s = self.delay_s()
         await asyncio.sleep(delay_s)
         self.write({"delay_s": delay_s})
 
     def delay_s(self) -> float:
-        """The delay that was asked for; 400 for one that does not fit."""
+        """Return the requested delay. Raises HTTP error 400 for an invalid one."""
         text = self.get_query_argument("delay_s", str(DEFAULT_DELAY_S))
         try:
             delay_s = float(text)
@@ -46,7 +46,7 @@ class Health(RequestHandler):
     """Answers at once."""
 
     def get(self) -> None:
-        """Say that the loop turns."""
+        """Answer while the event loop runs."""
         self.write({"ok": True})
 
 
@@ -58,7 +58,7 @@ def application() -> Application:
 
 async def serve(host: str, port: int) -> None:
     """Serve for ever."""
-    # A backlog that takes hundreds of greenlets which connect at the same moment.
+    # The backlog must hold hundreds of greenlets that connect at the same moment.
     HTTPServer(application()).listen(port, host, backlog=1024)
     print(f"listening on {host}:{port}", flush=True)  # noqa: T201 - a command line of its own
     await asyncio.Event().wait()

@@ -1,6 +1,6 @@
-"""Celery's own options: those that a pool cannot keep are refused before the worker starts.
+"""Refuses options of Celery that a pool cannot keep, before the worker starts.
 
-Celery ignores most of these, or ends with a traceback. `docs/celery.md` has the whole list.
+Celery ignores most of these options, or ends with a traceback. `docs/celery.md` has the whole list.
 """
 
 import sys
@@ -15,10 +15,10 @@ from shared.app import NO_PREFIX
 from shared.pools import PoolKind
 from shared.settings import current
 
-# What each kind of pool is, for Celery's ``--pool``; each loads only its own.
+# The class of each pool, for Celery's ``--pool``. Celery imports only the chosen one.
 POOLS = {kind: f"worker.pools.{kind.value}:TaskPool" for kind in PoolKind}
 
-# Option, setting: what only processes can do.
+# Options and settings that only processes support.
 _FOR_PROCESSES = {
     "max_tasks_per_child": ("--max-tasks-per-child", "worker_max_tasks_per_child"),
     "max_memory_per_child": ("--max-memory-per-child", "worker_max_memory_per_child"),
@@ -35,7 +35,7 @@ _WITH_PREFIX = ("broker_transport_options", "result_backend_transport_options")
 
 
 def offer_pools() -> None:
-    """Have ``--pool`` with their names mean our pools; ``processes`` is Celery's other name."""
+    """Make the names of ``--pool`` mean our pools. ``processes`` is Celery's alias of prefork."""
     concurrency.ALIASES.update(POOLS)
     concurrency.ALIASES["processes"] = POOLS[PoolKind.PREFORK]
 
@@ -47,7 +47,7 @@ def check(conf: Any, options: dict[str, Any]) -> None:
 
 
 def _refuse(problem: str) -> NoReturn:
-    print(f"worker: {problem}", file=sys.stderr)  # noqa: T201 - the line that this is for
+    print(f"worker: {problem}", file=sys.stderr)  # noqa: T201 - the one line of the refusal
     sys.exit(2)
 
 

@@ -1,4 +1,4 @@
-"""Remote control: in a gevent worker it survives a lost broker; Flower may only look."""
+"""Remote control that survives a lost broker under gevent, and a read-only mailbox for Flower."""
 
 import contextlib
 import time
@@ -32,7 +32,7 @@ class GreenPidbox(gPidbox):
         gevent.spawn(self.loop, c)
 
     def loop(self, c: Any) -> None:
-        """Listen until told to stop."""
+        """Listen until the worker stops the mailbox."""
         while True:
             try:
                 super().loop(c)
@@ -41,16 +41,16 @@ class GreenPidbox(gPidbox):
                 logger.warning("remote control begins again: %s", error)
             ended = self._node_stopped
             time.sleep(PAUSE_S)
-            # Told to stop meanwhile, and perhaps started anew.
+            # The worker has stopped this loop meanwhile, and may have started another.
             if ended is None or self._node_stopped is not ended:
                 return
 
 
 class Node(pidbox.Node):
-    """Listens to Celery's mailbox, and to the one that only answers what a worker does."""
+    """Listens to Celery's mailbox, and to the read-only mailbox."""
 
     def listen(self, channel: Any = None, callback: Any = None) -> Any:
-        """Consume from both; Celery's consumer."""
+        """Consume from both mailboxes. Returns the consumer of Celery's mailbox."""
         consumer = super().listen(channel, callback)
         asked = kombu.Consumer(
             channel or self.channel,
@@ -64,12 +64,12 @@ class Node(pidbox.Node):
         return consumer
 
     def _answer(self, body: Any, message: Any) -> None:
-        # Whoever may look may send anything: whatever this raises is the message's fault.
+        # Flower may send anything, so any other error is an error of the message.
         try:
             asked = _asked(body, self.hostname)
             if asked is not None:
                 method, ticket, reply_list = asked
-                # No arguments of the sender's: some would be attributes to read, or patterns.
+                # Ignore the sender's arguments: some of them name attributes to read, or patterns.
                 reply = self.handle(method, {"safe": True} if method == "active" else {})
                 self._send(reply_list, {self.hostname: reply}, ticket)
         except (redis.RedisError, OSError, KombuError):
@@ -78,7 +78,7 @@ class Node(pidbox.Node):
             logger.warning("a question of Flower's was not answered: %r", error)
 
     def _send(self, reply_list: str, reply: Any, ticket: str) -> None:
-        # To the list by its name: a table of bindings would say where else it goes.
+        # Publish to the list by its name. A table of bindings could name other lists too.
         headers = {"ticket": ticket, "clock": self.mailbox.clock.forward()}
         with self.mailbox.producer_or_acquire(None, self.channel) as producer:
             producer.publish(reply, exchange="", routing_key=reply_list, headers=headers)
@@ -90,7 +90,7 @@ _LOOKING = pidbox.Mailbox(inspection.NAMESPACE, type="fanout")
 
 
 def _asked(body: Any, hostname: str) -> tuple[str, str, str] | None:
-    """The method, the ticket and the list for the answer; None where nothing is to be answered."""
+    """The method, the ticket and the list for the answer; None if there is nothing to answer."""
     method, destination, ticket = (body.get(key) for key in ("method", "destination", "ticket"))
     if method not in inspection.METHODS:
         return None
@@ -103,7 +103,7 @@ def _asked(body: Any, hostname: str) -> tuple[str, str, str] | None:
 
 
 class Control(control.Control):
-    """Celery's step for remote control, with both mailboxes and, under gevent, our greenlet."""
+    """Celery's step for remote control, with both mailboxes; under gevent in its own greenlet."""
 
     def __init__(self, c: Any, **kwargs: Any) -> None:
         super().__init__(c, **kwargs)
@@ -125,6 +125,6 @@ def time_limit(
 ) -> Any:
     """Tell worker(s) to modify the time limits for a task by type."""
     answer = _set_time_limit(state, task_name=task_name, hard=hard, soft=soft)
-    # Celery sets them on the task, whose requests go on with those of the worker's start.
+    # Celery changes the task only. Its strategy still has the limits of the worker's start.
     state.consumer.update_strategies()
     return answer

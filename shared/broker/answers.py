@@ -1,8 +1,8 @@
-"""What Redis answers when it means "not now": it fails over, loads, is busy, or is full.
+"""Redis' answers that mean "not now": it fails over, loads, is busy, or is full.
 
-redis-py has a class for some of these answers, and none of them says to try again. Here they are
-one class of error, and a kind of `redis.ConnectionError`: whoever waits for a lost connection
-(kombu, Celery's backend, redis-py, our own loops) waits for the end of such a state, too.
+redis-py has a class for some of these answers, but no class that means "try again". Here all of
+them are one class, a subclass of `redis.ConnectionError`. So kombu, Celery's backend, redis-py and
+our own loops treat such an answer like a lost connection: they wait and retry.
 
 Clients with `Parser` raise these errors. Other clients in the same process, such as those of a
 user's tasks, keep redis-py's classes.
@@ -17,15 +17,15 @@ from redis.exceptions import NoScriptError
 
 
 class NotNow(redis.ConnectionError):
-    """Raised for an answer that a later attempt need not get; its text is the server's own."""
+    """Raised for an answer that a retry may avoid. The text is the server's own."""
 
 
 class NoRoom(NotNow):
-    """Raised while Redis has no memory, or no disk, for what was sent."""
+    """Raised while Redis has no memory or disk left for a write."""
 
 
 class ScriptUnknown(NotNow, NoScriptError):
-    """Raised when Redis has forgotten a script: it restarted, failed over, or was told to."""
+    """Raised when Redis no longer knows a script, after a restart, a failover or SCRIPT FLUSH."""
 
 
 _FULL = frozenset({"OOM", "MISCONF"})
@@ -36,10 +36,10 @@ _NOT_NOW = frozenset(
         *("NOREPLICAS", "NOQUORUM", "CLUSTERDOWN", "TRYAGAIN"),
     }
 )
-# A script's own errors name the answer to its command: Redis 6 "ERR Error running script (…):
+# The error of a script contains the answer to the command that failed: Redis 6 "ERR Error running script (…):
 # @user_script: 1: -READONLY You can't …", Redis 7 "EXECABORT … because of: READONLY You can't …".
 _WITHIN = re.compile(rf"[ :]-?({'|'.join(sorted(_FULL | _NOT_NOW))}) ")
-# Words without a code, of Redis and of proxies (twemproxy, Envoy, predixy) before it.
+# Messages without a code, from Redis or from a proxy (twemproxy, Envoy, predixy).
 _WORDS = re.compile(
     r"max number of clients|Script killed by user|upstream|no server connection|host is down"
     r"|connection (refused|reset|timed out)|temporarily unavailable|quorum",
@@ -48,7 +48,7 @@ _WORDS = re.compile(
 
 
 def not_now(line: str) -> NotNow | None:
-    """The error for a line that Redis answers after its minus sign; None if it means no such thing."""
+    """The error for the text of an error reply; None if the reply does not mean "not now"."""
     code = line.partition(" ")[0]
     if code in ("ERR", "EXECABORT"):
         if _WORDS.search(line):
@@ -63,12 +63,12 @@ def not_now(line: str) -> NotNow | None:
 
 
 class Parser(DefaultParser):  # type: ignore[misc, valid-type]
-    """redis-py's, for `ConnectionPool(parser_class=…)`."""
+    """redis-py's parser with these errors, for `ConnectionPool(parser_class=…)`."""
 
     _met: NotNow | None = None
 
     def parse_error(self, response: str) -> Exception:
-        """An error for a line; called for each, also for those inside another answer."""
+        """Return the error for an error reply; redis-py also calls it for errors inside an array."""
         error = not_now(response)
         if error is None:
             found: Exception = super().parse_error(response)
@@ -77,7 +77,7 @@ class Parser(DefaultParser):  # type: ignore[misc, valid-type]
         return error
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        """The next answer; an error inside it, as EXEC may give it, is raised as any other."""
+        """Return the next reply. Raises an error inside it too, such as one in a reply to EXEC."""
         self._met = None
         response = super().read_response(*args, **kwargs)
         if self._met is not None:

@@ -1,7 +1,7 @@
-"""Which tasks the living workers have: each worker publishes its own, and renews them.
+"""The tasks of the living workers. Each worker publishes its own tasks, and renews the entry.
 
-A string for each worker's process, ``tasks:PROCESS``, holds JSON. It expires by itself some time
-after its worker's end; a reader looks only at the processes that `presence` knows to be alive.
+A string for each worker's process, ``tasks:PROCESS``, holds JSON. It expires some time after the
+end of the worker. A reader looks only at processes that are alive according to `presence`.
 """
 
 import json
@@ -19,18 +19,18 @@ LEASE_S = 60
 
 @dataclass
 class Catalogue:
-    """What the living workers have: tasks and plain functions by name, and who has them."""
+    """The tasks and plain functions of the living workers, by name."""
 
     tasks: dict[str, Contract] = field(default_factory=dict)
     functions: dict[str, Contract] = field(default_factory=dict)
-    # Task → the queues from which a worker that has this task takes.
+    # Task → the queues of the workers that have this task.
     queues: dict[str, set[str]] = field(default_factory=dict)
-    # All queues from which a living worker takes.
+    # All queues that a living worker consumes.
     consumed: set[str] = field(default_factory=set)
 
 
 def publish(redis: Any, tasks: list[Contract], functions: list[Contract]) -> None:
-    """Say what this process's worker has."""
+    """Publish the tasks and functions of this process's worker."""
     text = json.dumps(
         {
             "tasks": list(map(contracts.to_json, tasks)),
@@ -41,17 +41,17 @@ def publish(redis: Any, tasks: list[Contract], functions: list[Contract]) -> Non
 
 
 def renew(redis: Any) -> bool:
-    """Have it stay for another while; false where it is gone."""
+    """Extend the entry's life; False if the entry has expired."""
     return bool(redis.expire(keys.TASKS + presence.PROCESS, LEASE_S))
 
 
 def withdraw(redis: Any) -> None:
-    """Say that the worker is gone."""
+    """Remove the entry of this worker."""
     redis.delete(keys.TASKS + presence.PROCESS)
 
 
 def read() -> Catalogue:
-    """What the living workers have; an entry that is none is left out."""
+    """Return the catalogue of the living workers; leaves out invalid entries."""
     found = Catalogue()
     workers = presence.workers()
     if not workers:
@@ -87,5 +87,5 @@ def _contracts(published: dict[str, Any], name: str) -> Iterator[Contract]:
         try:
             contract = contracts.from_json(entry)
         except contracts.ODD:
-            continue  # of another version, or not a worker's
+            continue  # written by another version, or not by a worker
         yield contract

@@ -1,4 +1,4 @@
-"""Dead letters: messages that no worker will run again, kept with the reason.
+"""Dead letters: messages that no worker runs again, each with the reason.
 
     dead             sorted set: id → when it died, in seconds
     dead:letters     hash: id → the letter, JSON
@@ -34,8 +34,8 @@ logger = get_logger(__name__)
 
 
 # KEYS: what an owner has taken, the index, the letters, the queues. ARGV: number, id, time,
-# letter, queue, and 1 to remove what was taken. A message that dies twice, as two deliveries may,
-# has one letter: the last. What was taken goes last: a key of another type must not cost the
+# letter, queue, and 1 to remove the taken message. If two deliveries of a message die, the last
+# letter stays. The removal comes last: an error at a key of the wrong type must not lose the
 # message.
 _BURY = Lua("""
 if redis.call('hexists', KEYS[1], ARGV[1]) == 0 then
@@ -57,9 +57,9 @@ end
 return 1
 """)
 
-# KEYS: the index, the letters, the queues, the list, the stored result, a mark of this attempt, which
-# may be repeated after a lost answer. ARGV: id, queue, message.
-# The push is first: it fails where the list is of another type, and then nothing has changed.
+# KEYS: the index, the letters, the queues, the list, the stored result, a mark of this attempt, so
+# that it can be retried after a lost answer. ARGV: id, queue, message.
+# The push comes first: it fails if the list has the wrong type, and then nothing has changed.
 _RETRY = Lua("""
 if redis.call('hexists', KEYS[2], ARGV[1]) == 0 then
     return redis.call('exists', KEYS[6])
@@ -73,7 +73,7 @@ redis.call('del', KEYS[5])
 return 1
 """)
 
-# KEYS: the index, the letters, the queues. ARGV: id, queue, or nothing where it is not known.
+# KEYS: the index, the letters, the queues. ARGV: id, queue (empty if unknown).
 _DROP = Lua("""
 local gone = redis.call('hdel', KEYS[2], ARGV[1]) + redis.call('zrem', KEYS[1], ARGV[1])
 if gone > 0 and ARGV[2] ~= '' then
@@ -83,12 +83,12 @@ return gone
 """)
 
 
-# Called with the message's `parts` and the reason, to tell whoever waits for its outcome.
+# Called with the message's `parts` and the reason, to tell the waiting caller.
 on_burial: list[Callable[[dict[str, Any], str], None]] = []
 
 
 class NotWhole(DaySixError):
-    """Raised for a letter that holds no message to put back."""
+    """Raised for a letter whose message cannot be put back."""
 
     def __init__(self, letter_id: str) -> None:
         super().__init__(
@@ -98,7 +98,7 @@ class NotWhole(DaySixError):
 
 
 class NoSuchLetter(DaySixError):
-    """Raised for an id under which there is no dead letter."""
+    """Raised for an id that no dead letter has."""
 
     def __init__(self, letter_id: str) -> None:
         super().__init__(f"there is no dead letter {letter_id!r}; see: producer dead list")
@@ -114,10 +114,10 @@ def bury(
     text: bytes | None = None,
     tell: bool = True,
 ) -> bool:
-    """Make a taken message a dead letter; False if it is not there any more.
+    """Make a taken message a dead letter. Returns False if the message is gone.
 
-    `text` stands in for the message that was taken, to keep what was added to its history.
-    `tell` has whoever waits for the outcome told.
+    `text` replaces the taken message, for example with a longer history. With `tell`, the waiting
+    caller gets an error.
     """
     found = parse_tag(delivery_tag)
     entry: Any = client.hget(*found) if found else None
@@ -147,13 +147,13 @@ def bury_entry(
     traceback: str = "",
     tell: bool = True,
 ) -> bool:
-    """Make a dead letter of what stands in a hash (its key, and the field); False if it is gone.
+    """Make a dead letter of a hash's entry (key, field). Returns False if the entry is gone.
 
     Raises the error of Redis if it is away; a repeated call then does what is left.
     """
     message = parts(text)
     headers = message["headers"]
-    # Without an id, the letter is named by its place: whoever buries it again replaces the letter.
+    # A message without an id is named by its place, so a repeated burial replaces the letter.
     letter_id = headers.get("id") or str(uuid.uuid5(uuid.NAMESPACE_OID, repr(found)))
     now = time.time()
     letter = {
@@ -181,22 +181,22 @@ def bury_entry(
             try:
                 callback(message, reason)
             except AWAY:
-                raise  # the message is buried again, and its caller is told then
+                raise  # a retry buries the message again, and tells its caller
             except Exception as error:
-                # Its parts may be anything. The letter is there, and must not be lost for it.
+                # The parts of the message may be anything. The letter is stored in any case.
                 logger.warning("nobody is told of the dead letter %s: %r", letter_id, error)
         client.hdel(*found)
     return True
 
 
 def count() -> int:
-    """How many there are."""
+    """The number of dead letters."""
     with foreseen():
         return int(store().zcard(DEAD))
 
 
 def letters() -> Iterator[dict[str, Any]]:
-    """All of them, the oldest first; read in portions. One that is not whole is shown as it is."""
+    """All dead letters, oldest first, read in portions. An invalid letter gets default fields."""
     start = 0
     while True:
         with foreseen():
@@ -219,7 +219,7 @@ def show(letter_id: str) -> dict[str, Any]:
 
 
 def retry(letter_id: str) -> str:
-    """Put a letter's message back on its queue, its lost workers forgotten; the queue."""
+    """Put a letter's message back on its queue without its history. Returns the queue's name."""
     letter = show(letter_id)
     try:
         text, list_name = (base64.b64decode(letter[part]) for part in ("message", "list"))
@@ -241,20 +241,20 @@ def retry(letter_id: str) -> str:
 
 
 def drop(letter_id: str) -> None:
-    """Forget a letter; raises `NoSuchLetter`."""
+    """Delete a letter. Raises `NoSuchLetter`."""
     queue = show(letter_id)["queue"].encode(*_ANY)
     with foreseen():
         if not _DROP.call(store(), 3, DEAD, DEAD_LETTERS, DEAD_QUEUES, _key(letter_id), queue):
             raise NoSuchLetter(letter_id)
 
 
-# How a name becomes bytes that is no text in UTF-8.
+# Encodes a name that is not valid UTF-8.
 _ANY = ("utf-8", "backslashreplace")
 _LAST_TIME = 253_402_300_799  # the year 9999
 
 
 def _key(letter_id: str) -> bytes:
-    """An id as Redis has it: `letters` shows bytes that are no text as half characters."""
+    """An id as Redis holds it. `letters` shows bytes that are not UTF-8 as lone surrogates."""
     try:
         return letter_id.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -262,7 +262,7 @@ def _key(letter_id: str) -> bytes:
 
 
 def _letter(key: bytes, text: bytes | None) -> dict[str, Any]:
-    """A letter with all its fields, each of its type, whatever stands in Redis."""
+    """A letter with all its fields, each of the right type, for any value in Redis."""
     try:
         found = json.loads(text or b"")
     except (ValueError, RecursionError):

@@ -1,8 +1,8 @@
-"""How Flower asks workers what they do: a mailbox of its own, which changes nothing.
+"""The read-only mailbox through which Flower asks the workers.
 
-Celery's own mailbox takes every command of remote control, also ``shutdown``, ``revoke`` and
-``add_consumer``. Whoever may publish to it may end workers, or have them consume any list. Flower
-publishes to this one instead. A worker answers only `METHODS` here, and answers only into a list
+Celery's own mailbox accepts every command of remote control, also ``shutdown``, ``revoke`` and
+``add_consumer``. A client that may publish to it can end workers, or make them consume any list.
+Flower publishes to this mailbox instead. Workers answer only `METHODS` here, and only into a list
 whose name ends with `REPLIES`.
 """
 
@@ -10,7 +10,7 @@ NAMESPACE = "inspect"
 # kombu's names for the exchange, and for the exchange of the answers.
 EXCHANGE = f"{NAMESPACE}.pidbox"
 REPLIES = f"reply.{NAMESPACE}.pidbox"
-# What Flower's pages show: Celery's inspect commands that change nothing.
+# Celery's inspect commands that change nothing. Flower's pages show their answers.
 METHODS = (
     "active",
     "active_queues",
@@ -21,5 +21,5 @@ METHODS = (
     "scheduled",
     "stats",
 )
-# Seconds for which an answer is kept that nobody reads.
+# The lifetime of an answer that nobody reads.
 ANSWER_KEPT_S = 60

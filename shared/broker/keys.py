@@ -38,17 +38,17 @@ SCHEDULER_ALIVE = SCHEDULE_ENTRY + ":alive"
 WITHDRAWN = "withdrawn"
 # String for each ordinary task: its outcome, as Celery's Redis backend names it.
 RESULT = "celery-task-meta-"
-# A group's, and with a suffix each what Celery notes of a chord.
+# The result of a group. With a suffix: the keys in which Celery counts the parts of a chord.
 GROUP = "celery-taskset-meta-"
 
-# String for each push, and for each task sent with ``--id``: Redis has it already.
+# String for each push, and for each task sent with ``--id``: a mark that Redis has accepted it.
 PUSHED = "pushed:"
 ACCEPTED = "accepted:"
 # Stream for each client process: the outcomes of its calls.
 REPLIES = "replies:"
 
-# What is no queue: kombu's and Celery's own keys, ours, and a handle's, which is named by its kind
-# and 32 digits.
+# Names that no queue has: kombu's and Celery's own keys, our keys, and the keys of handles, which
+# consist of a kind and 32 digits.
 _NO_QUEUE = re.compile(
     r"_kombu\.|unacked|celeryev|.*\.pidbox$|[a-z_]+:[0-9a-f]{32}"
     rf"|{RESULT}|{GROUP}|{TAKEN}|{TASKS}|{PUSHED}|{ACCEPTED}|{REPLIES}|{SCHEDULE_ENTRY}"
@@ -65,11 +65,11 @@ def new_id() -> str:
 
 
 def new_word() -> str:
-    """32 random hexadecimal digits, for the name of something that no other has."""
+    """32 random hexadecimal digits, for a unique name."""
     return os.urandom(16).hex()
 
 
 def is_queue(name: bytes) -> bool:
-    """Whether a list of that name can be a queue; kombu adds a step of priority to the name."""
+    """True if a list of that name can be a queue; kombu appends a priority step to the name."""
     queue = name.partition(b"\x06\x16")[0].decode(errors="replace")
     return bool(queue) and not _NO_QUEUE.match(queue)

@@ -1,6 +1,6 @@
-"""What kombu's ``compression`` packed, unpacked up to a limit.
+"""Decompresses message bodies up to a size limit.
 
-kombu's own way unpacks everything at once: a kilobyte can become a gigabyte.
+kombu decompresses a body without a limit: a kilobyte can become a gigabyte.
 """
 
 import bz2
@@ -10,16 +10,16 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-# The dictionary of xz' strongest preset, and some more.
+# A little more than the dictionary of xz' strongest preset.
 _LZMA_BYTES = 128 * 1024 * 1024
 
 
 class TooLarge(ValueError):
-    """Raised for what is larger than its limit once it is unpacked."""
+    """Raised for data that is larger than the limit when decompressed."""
 
 
 def unpack(data: bytes, compression: str, limit_bytes: int) -> bytes:
-    """What was packed. Raises `TooLarge`, or whatever the library says of damaged data."""
+    """Decompress data. Raises `TooLarge`, or the library's own error for damaged data."""
     try:
         open_one = _OPEN[compression]
     except KeyError:
@@ -34,7 +34,7 @@ def unpack(data: bytes, compression: str, limit_bytes: int) -> bytes:
 
 
 class _Brotli:
-    """Brotli's decompressor, with the methods of the standard library's."""
+    """Brotli's decompressor with the interface of the standard library's decompressors."""
 
     def __init__(self) -> None:
         import brotli  # noqa: PLC0415 - an optional package of kombu's

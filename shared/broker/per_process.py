@@ -1,4 +1,4 @@
-"""One object for each process: made when it is first asked for, and anew in a forked child."""
+"""One object for each process, made at its first use; a forked child makes its own."""
 
 import os
 import threading
@@ -9,7 +9,7 @@ _Made = TypeVar("_Made")
 
 
 class PerProcess(Generic[_Made]):
-    """Call it for this process's object; from any thread, all get the same."""
+    """Call an instance to get this process's object. All threads get the same object."""
 
     def __init__(self, make: Callable[[], _Made]) -> None:
         self._make = make
@@ -18,7 +18,7 @@ class PerProcess(Generic[_Made]):
         os.register_at_fork(after_in_child=self.forget)
 
     def __call__(self) -> _Made:
-        """The object, made now if there is none."""
+        """Return the object; make it if there is none."""
         if (made := self._made) is not None:
             return made
         with self._lock:
@@ -27,10 +27,10 @@ class PerProcess(Generic[_Made]):
             return self._made
 
     def existing(self) -> _Made | None:
-        """The object, if it was ever asked for."""
+        """Return the object, or None if it was never made."""
         return self._made
 
     def forget(self) -> None:
-        """Have the next one who asks get another."""
+        """Drop the object; the next call makes another."""
         self._made = None
-        self._lock = threading.Lock()  # the old one may have been held while the process forked
+        self._lock = threading.Lock()  # the fork may have copied a held lock

@@ -1,8 +1,8 @@
-"""Which workers are there: each renews a line in Redis while its consumer is alive.
+"""The living workers. Each worker renews an entry in Redis while its consumer is alive.
 
-One hash, ``workers``: a word for the worker's process → JSON. Node names do not tell processes
-apart: two workers may have one name. A line is good until the time that it names, by Redis' own
-clock, so that machines need not agree on the time.
+One hash, ``workers``: a word for the worker's process → JSON. Node names are no keys, because two
+workers may have the same name. An entry is valid until the time in it, by Redis' own clock, so
+the clocks of the machines need not agree.
 """
 
 import json
@@ -21,14 +21,14 @@ from shared.settings import current
 logger = get_logger(__name__)
 
 LEASE_S = 10.0
-# No worker has a larger number.
+# The limit for every count in an entry.
 _MOST = 10**9
 
-# The word for this process; a pool's processes, which are forked, have their worker's.
+# The word for this process. The forked pool processes share their worker's word.
 PROCESS = new_word()[:16]
 
-# KEYS[1]: the hash. ARGV: the process, its line without `until`, the lease in seconds. Lines of
-# processes that are long gone are removed.
+# KEYS[1]: the hash. ARGV: the process, its entry without `until`, the lease in seconds. Removes
+# entries that expired long ago.
 _RENEW = Lua("""
 local now = tonumber(redis.call('time')[1])
 local line = cjson.decode(ARGV[2])
@@ -43,7 +43,7 @@ if redis.call('hset', KEYS[1], ARGV[1], cjson.encode(line)) == 1 then
 end
 """)
 
-# KEYS[1]: the hash. ARGV: the process, the lease in seconds. A line that was taken back stays so.
+# KEYS[1]: the hash. ARGV: the process, the lease in seconds. Does not restore a removed entry.
 _EXTEND = Lua("""
 local line = redis.call('hget', KEYS[1], ARGV[1])
 if line then
@@ -63,18 +63,18 @@ class Worker:
     concurrency: int
     pid: int
     running: int
-    startup_s: float | None = None  # from its process's beginning until it took tasks
+    startup_s: float | None = None  # from the start of its process until it took tasks
     process: str = ""
-    queues: tuple[str, ...] = ()  # that it consumes
+    queues: tuple[str, ...] = ()  # the queues that it consumes
     running_by_queue: dict[str, int] = field(default_factory=dict)
 
     def running_from(self, queue: str) -> int:
-        """How many tasks of a queue it runs."""
+        """The number of a queue's tasks that it runs."""
         return self.running_by_queue.get(queue, 0) if self.process else self.running
 
 
 def renew(client: Any, worker: Worker) -> None:
-    """Say once more that this process's worker is there, also while its tasks hold the GIL."""
+    """Renew the entry of this process's worker, and keep it renewed while tasks hold the GIL."""
     line = json.dumps(asdict(worker))
     _RENEW.call(client, 1, WORKERS, worker.process, line, LEASE_S)
     renewing.presence.every(LEASE_S / 4, "EVAL", _EXTEND.text, 1, WORKERS)
@@ -82,18 +82,18 @@ def renew(client: Any, worker: Worker) -> None:
 
 
 def rest() -> None:
-    """Say no more that it is there; its line ends with its lease."""
+    """Stop the renewal; the entry expires with its lease."""
     renewing.presence.drop(PROCESS)
 
 
 def take_back(client: Any) -> None:
-    """Say that it is there no more."""
+    """Stop the renewal, and remove the entry."""
     rest()
     client.hdel(WORKERS, PROCESS)
 
 
 def workers() -> list[Worker]:
-    """The workers that are alive, by name."""
+    """The living workers, sorted by name."""
     with foreseen():
         pipe = store().pipeline(transaction=False)
         pipe.time()
@@ -103,12 +103,12 @@ def workers() -> list[Worker]:
 
 
 def consuming(queue: str) -> list[Worker]:
-    """The workers that are alive and take from a queue."""
+    """The living workers that consume a queue."""
     return [worker for worker in workers() if queue in worker.queues]
 
 
 def capacity(kind: PoolKind) -> int:
-    """How many tasks of a kind's queue run at once; where no worker is seen, one worker's size."""
+    """The number of tasks of a kind that run at once; one worker's size if no worker is alive."""
     seen = sum(worker.concurrency for worker in consuming(kind.value))
     return seen or current().concurrency(kind)
 
@@ -121,7 +121,7 @@ def _alive(now: int, lines: dict[bytes, bytes]) -> Iterable[Worker]:
             if line.pop("until") < now:
                 continue
             found = {name: value for name, value in line.items() if name in known}
-            # A worker of an older version says neither: it consumes its pool's queue.
+            # A worker of an older version writes no queues: it consumes its pool's queue.
             found["queues"] = tuple(line.get("queues", (line["pool"],)))
             worker = Worker(**found)
             _check(worker)
@@ -131,7 +131,7 @@ def _alive(now: int, lines: dict[bytes, bytes]) -> Iterable[Worker]:
 
 
 def _check(worker: Worker) -> None:
-    """Raise TypeError for a line that no worker wrote; what reads it counts with its numbers."""
+    """Raise TypeError for an entry that no worker wrote, because readers compute with its numbers."""
     texts = [worker.name, worker.pool, worker.process, *worker.queues, *worker.running_by_queue]
     numbers = [worker.concurrency, worker.pid, worker.running, *worker.running_by_queue.values()]
     times = [worker.startup_s or 0]

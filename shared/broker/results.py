@@ -1,8 +1,8 @@
-"""Celery's results in Redis, for as long as Redis may be away.
+"""Celery's Redis result backend, which waits while Redis is unavailable.
 
-Celery repeats some of its commands when Redis is away (to store a result) and not others (to
-count a chord's parts, to join a group). Here the connection itself waits and repeats, so every
-command does. A worker waits for ever; a client as long as `REDIS_GONE_S`, or as it has time.
+Celery retries some commands (to store a result), but not others (to count a chord's parts, to
+join a group). Here the connection itself retries, so every command is retried. A worker waits
+for ever. A client waits for `REDIS_GONE_S`, or until its own timeout.
 """
 
 import math
@@ -30,7 +30,7 @@ WAITER = "a task's result"
 
 
 class _Until(threading.local):
-    """When the time is over for which this thread may wait for a result."""
+    """The deadline until which this thread may wait for a result."""
 
     time: float = math.inf
 
@@ -39,7 +39,7 @@ _until = _Until()
 
 
 class Patience(Retry):
-    """Repeats a command until Redis is back; `BrokerGone` when patience is at its end."""
+    """Retries a command until Redis is available. Raises `BrokerGone` after `patience_s`."""
 
     def __init__(self, patience_s: float) -> None:
         super().__init__(NoBackoff(), 0)
@@ -52,7 +52,7 @@ class Patience(Retry):
         is_retryable: Any = None,
         with_failure_count: bool = False,
     ) -> Any:
-        """What `do` gives; `fail` is told of each failure."""
+        """Return the result of `do`; call `fail` after each failure."""
         absence = Absence(WAITER, patience_s=self.left_s())
         failures = 0
         while True:
@@ -68,33 +68,33 @@ class Patience(Retry):
                 absence.wait(error)
 
     def left_s(self) -> float:
-        """How long this thread may still wait."""
+        """The seconds that this thread may still wait."""
         return min(self._patience_s, _until.time - time.monotonic())
 
 
 class Pool(redis.ConnectionPool):
-    """Waits for Redis, too, where a new connection is lost before it is used."""
+    """A connection pool that also waits if a new connection is lost before its first use."""
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
-        """A connection that Redis has accepted."""
+        """Return a connection that Redis has accepted."""
         patience: Patience = self.connection_kwargs["retry"]
         get = super().get_connection
         return patience.call_with_retry(lambda: get(*args, **options), lambda _: None)
 
 
 class Client(redis.Redis):
-    """Waits for Redis, but for its subscriptions."""
+    """A client that waits for Redis, except in subscriptions."""
 
     impatient: redis.ConnectionPool
 
     def pubsub(self, **options: Any) -> Any:
-        """Subscriptions that fail at once: Celery then looks for what they have missed."""
+        """Return a subscription that fails at once. Celery then reads the results that it missed."""
         return redis.Redis(connection_pool=self.impatient).pubsub(**options)
 
 
-# KEYS: a result. ARGV: what says that the task is tried again, which attempt says so, seconds to
-# keep it. An outcome of a later attempt stays: the earlier one sends its message first, and may
-# be slower to store its state than the later one to end.
+# KEYS: a result. ARGV: the state RETRY as JSON, the number of this attempt, the seconds to keep it.
+# Does not replace the outcome of a later attempt. An attempt sends the retry first, and stores
+# its own state afterwards, when the retry may already have ended.
 _STORE_RETRY = """
 local text = redis.call('get', KEYS[1])
 local read, meta = pcall(cjson.decode, text or '')
@@ -117,7 +117,7 @@ class Backend(base.RedisBackend):
 
     @property
     def patience_s(self) -> float:
-        """How long a command may wait for Redis."""
+        """The seconds that a command may wait for Redis."""
         return current().redis_gone_s
 
     def _create_client(self, **parameters: Any) -> Client:
@@ -127,7 +127,7 @@ class Backend(base.RedisBackend):
         return client
 
     def ensure(self, do: Callable[..., Any], args: Any, **policy: Any) -> Any:
-        """What `do` gives; repeated for what goes over a connection that does not wait."""
+        """Return the result of `do`; retries commands on connections that do not wait."""
         return Patience(self.patience_s).call_with_retry(lambda: do(*args), lambda _: None)
 
     def _set_with_state(self, key: Any, value: Any, state: str) -> Any:
@@ -138,16 +138,16 @@ class Backend(base.RedisBackend):
         return _script(_STORE_RETRY)([key], [value, attempt, expires_s], self.client)
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
-        """Never: the connection has repeated the command already."""
+        """Return False: the connection has already retried the command."""
         return False
 
     def wait_for_pending(self, result: Any, *args: Any, **options: Any) -> Any:
-        """Celery's, in time also while Redis is away."""
+        """Do the same as Celery, and keep the timeout while Redis is unavailable."""
         with _before(_deadline(options.get("timeout"))):
             return super().wait_for_pending(result, *args, **options)
 
     def iter_native(self, result: Any, no_ack: bool = True, **options: Any) -> Iterator[Any]:
-        """Celery's, in time also while Redis is away."""
+        """Do the same as Celery, and keep the timeout while Redis is unavailable."""
         found = super().iter_native(result, no_ack=no_ack, **options)
         deadline = _deadline(options.get("timeout"))
         while True:
@@ -165,7 +165,7 @@ class Backend(base.RedisBackend):
         def count_and_claim(keys: list[str], args: list[Any], client: Client) -> Any:
             ready, difference, size, claimed = count(keys, args, client)
             if size and not claimed and client.get(keys[5]) == str(args[7]).encode():
-                claimed = 1  # the answer that said so was lost, and the script ran again
+                claimed = 1  # a lost reply said so, and the script ran twice
             return ready, difference, size, claimed
 
         return count_and_claim
@@ -190,7 +190,7 @@ def _deadline(timeout_s: float | None) -> float:
 
 @contextmanager
 def _before(deadline: float) -> Iterator[None]:
-    """Have this thread wait for Redis until a deadline at most; then Celery's `TimeoutError`."""
+    """Limit this thread's wait for Redis. Raises Celery's `TimeoutError` at the deadline."""
     around, _until.time = _until.time, min(_until.time, deadline)
     try:
         yield
