@@ -1,8 +1,8 @@
-"""The scheduler: ``celery -A worker beat`` sends what is due of the schedule in Redis.
+"""The scheduler: ``celery -A worker beat`` sends the due entries of the schedule in Redis.
 
-RedBeat keeps the schedule. Here, one script in Redis notes that an entry was sent, and sends it:
-of several schedulers one sends each time, and a killed one neither loses nor repeats any. So no
-lock is needed, and none has to expire before another scheduler goes on.
+RedBeat keeps the schedule. One script in Redis sends an entry and records the time in one step.
+So several schedulers send each entry once, and a killed scheduler loses and repeats none. No
+lock has to expire before another scheduler continues.
 """
 
 import json
@@ -24,7 +24,7 @@ from shared.settings import current
 
 logger = get_logger(__name__)
 
-# A scheduler that shows no life for so long is not counted as one.
+# A scheduler counts as dead after this time without a sign of life.
 ALIVE_S = 15
 PAUSE_S = 1.0
 
@@ -41,13 +41,13 @@ return 1
 
 
 class Entry(schedulers.RedBeatSchedulerEntry):
-    """RedBeat's entry, which is noted as sent and sent in one step."""
+    """RedBeat's entry, sent and recorded in one step."""
 
-    meta = ""  # as it was read
+    meta = ""  # as read from Redis
 
     @classmethod
     def from_key(cls, key: str, app: Any = None) -> Any:
-        """The entry of a key; a KeyError for one that is gone, or that is none."""
+        """Read an entry. Raises KeyError if it is gone or invalid."""
         definition, meta = schedulers.get_redis(app).hmget(key, "definition", "meta")
         try:
             entry = cls(app=app, **cls.decode_definition(definition))
@@ -60,13 +60,13 @@ class Entry(schedulers.RedBeatSchedulerEntry):
         return entry
 
     def send(self) -> bool:
-        """Send it, unless another scheduler has sent it or it was removed."""
+        """Send the task, unless another scheduler has sent it or the entry was removed."""
         options = dict(self.options or {})
         queue = options.pop("queue", None) or DEFAULT_QUEUE
         template = publishing.Template(self.task, queue, **options)
         task_id = new_id()
         message = template.render(task_id, self.args or [], self.kwargs or {})
-        # Not by `next`: RedBeat's writes to Redis.
+        # Do not call `next`: RedBeat's version writes to Redis.
         self.last_run_at = self._default_now()
         meta = {"last_run_at": self.last_run_at, "total_run_count": self.total_run_count + 1}
         sent = _SEND.call(
@@ -90,10 +90,10 @@ class Scheduler(schedulers.RedBeatScheduler):
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
-        """Nothing: all entries are in Redis, and those of other schedulers stay."""
+        """Do nothing: all entries are in Redis already."""
 
     def maybe_due(self, entry: Any, **_: Any) -> float | None:
-        """Send an entry if it is due; seconds until it is due again."""
+        """Send an entry if it is due. Returns the seconds until it is due again."""
         try:
             is_due, next_s = entry.is_due()
             if is_due:
@@ -101,13 +101,13 @@ class Scheduler(schedulers.RedBeatScheduler):
         except redis.RedisError:
             raise
         except Exception:
-            # Of this entry alone: the others go on.
+            # An error of one entry does not stop the others.
             logger.exception("%s was not sent", entry.name)
             return None
         return float(next_s)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Send what is due; seconds until it is worth looking again."""
+        """Send the due entries. Returns the seconds until the next check."""
         try:
             wait_s = super().tick(*args, **kwargs)
             schedulers.get_redis(self.app).set(keys.SCHEDULER_ALIVE, "1", ex=ALIVE_S)

@@ -1,4 +1,4 @@
-"""A user's own tasks: their modules are imported at a worker's start, and published."""
+"""Imports the modules of a user's own tasks at a worker's start, and publishes the tasks."""
 
 import ast
 import importlib
@@ -28,15 +28,15 @@ from shared.tasks.contracts import Contract
 logger = get_logger(__name__)
 
 RENEW_S = 15.0
-# More of a worker's plain functions than this are not published: they can still be called.
+# The limit for published plain functions. The others can still be called.
 FUNCTIONS_PUBLISHED = 500
 _MAKES_TASKS = {"task", "shared_task", "register_task"}
 _MAY_MAKE_TASKS = re.compile(rb"task\b")
-# Statements that do something when a module is imported, rather than define.
+# Statements that run code during an import instead of defining something.
 _DOES = (ast.For, ast.While, ast.With)
 _FAILED_TO_IMPORT = (Exception, SystemExit)
 
-# How long a look at who consumes a queue is good for.
+# The seconds until the consumers of a queue are read again.
 LOOK_AGAIN_S = 10.0
 _looked_at: dict[str, float] = {}
 
@@ -48,15 +48,15 @@ imported: list[ModuleType] = []
 def _set_up(instance: Any, **_: Any) -> None:
     queues = list(app.amqp.queues.consume_from)
     if queues:
-        # What a task sends, and what follows on it, is taken by this very worker unless it is
-        # routed: a queue without any worker would keep it for ever.
+        # Tasks without a route that a task sends go to a queue of this worker. A queue without a
+        # worker would keep them for ever.
         app.conf.task_default_queue = queues[0]
     import_all()
 
 
 @signals.before_task_publish.connect(weak=False)
 def _warn_of_nobody(sender: str, routing_key: str, **_: Any) -> None:
-    """Say so when what a task sends would wait on a queue that no living worker consumes."""
+    """Log a warning if a task sends another to a queue that no living worker consumes."""
     if get_current_worker_task() is None or routing_key in app.amqp.queues.consume_from:
         return
     if time.monotonic() < _looked_at.get(routing_key, 0) + LOOK_AGAIN_S:
@@ -70,25 +70,25 @@ def _warn_of_nobody(sender: str, routing_key: str, **_: Any) -> None:
 
 
 def import_all() -> None:
-    """Import what `TASK_MODULES` names; a module that fails is a line in the log."""
+    """Import the modules of `TASK_MODULES`; log one line for a module that fails."""
     for name in current().allowed_modules:
         for found in _modules(name):
             module = _import(found)
             if module is not None and module not in imported:
                 imported.append(module)
-    # Celery copies the routes once; a module may have added some.
+    # Celery copies the routes once. Set them again, because a module may have added some.
     app.conf.update(task_routes=app.conf.task_routes)
 
 
 def _modules(name: str) -> Iterator[str]:
     """The modules to import for a name of `TASK_MODULES`.
 
-    The module of that name, and those inside a package that define tasks. A script that
-    defines none is left alone: importing it would run it.
+    These are the module of that name, and the modules of a package that define tasks. A script
+    without tasks is left out, because an import would run it.
     """
     try:
         spec = importlib.util.find_spec(name)
-    except _FAILED_TO_IMPORT as error:  # of a parent package, which is imported for this
+    except _FAILED_TO_IMPORT as error:  # from the import of a parent package
         _warn(name, error)
         return
     if spec is None:
@@ -114,7 +114,7 @@ def _import(name: str) -> ModuleType | None:
         _warn(name, error)
         return None
     finally:
-        # A Celery application that the module makes would be everybody's from now on.
+        # A Celery application made by the module would become the current one.
         app.set_current()
         for task, registered in before.items():
             if app.tasks.get(task) is not registered:
@@ -148,9 +148,9 @@ def _parse(path: Path) -> ast.Module | None:
 
 
 def _makes_tasks(path: Path) -> bool:
-    """Whether a file's code defines tasks, as far as can be seen without running it.
+    """True if a file's code seems to define tasks; the code is not run.
 
-    True as well of a file that may define tasks and is no Python: the import says why.
+    Also true for a file with a syntax error that may define tasks: its import logs the error.
     """
     try:
         if not _MAY_MAKE_TASKS.search(path.read_bytes()):
@@ -178,7 +178,7 @@ def _defines_tasks(tree: ast.Module) -> bool:
 
 
 def _is_script(path: Path) -> bool:
-    """Whether importing a file would run a program, or is not meant to: and it has no tasks."""
+    """True if a file has no tasks, and an import would run it as a program."""
     tree = _parse(path)
     if tree is None or _defines_tasks(tree):
         return False
@@ -191,7 +191,7 @@ def _is_script(path: Path) -> bool:
 
 
 def tasks() -> list[Contract]:
-    """What can be sent to this worker."""
+    """The tasks that this worker accepts."""
     own = (*encoding.NAMES, contracts.FUNCTION)
     return [
         contracts.of(task.run, name, _queue(task))
@@ -201,7 +201,7 @@ def tasks() -> list[Contract]:
 
 
 def _queue(task: Any) -> str | None:
-    """Where a task's options or the routes send it; None where nothing says so."""
+    """The queue from a task's options or routes; None if there is none."""
     queue = getattr(task, "queue", None)
     if queue is None:
         queue = (app.amqp.router.lookup_route(task.name) or {}).get("queue")
@@ -209,7 +209,7 @@ def _queue(task: Any) -> str | None:
 
 
 def functions() -> list[Contract]:
-    """The plain functions of the modules that were imported at the start."""
+    """The plain functions of the imported modules."""
     found = [
         contracts.of(value, f"{module.__name__}:{name}", None)
         for module in imported
@@ -227,7 +227,7 @@ class Catalogue(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
         self.timer_entry: Any = None
-        # The consumer's loop waits for the answer, so it must not wait long.
+        # The consumer's loop waits for this connection, so its timeout is short.
         self.redis = connect(current(), answer_within_s=2.0)
 
     def start(self, parent: Any) -> None:
@@ -249,10 +249,10 @@ class Catalogue(bootsteps.StartStopStep):
             logger.warning("the worker's tasks stay published until their lease ends: %s", error)
 
     def renew(self, parent: Any) -> None:
-        """Have them stay published."""
+        """Renew the published entry, or publish it again."""
         try:
             if not catalogue.renew(self.redis):
                 catalogue.publish(self.redis, tasks(), functions())
         except Exception as error:
-            # The consumer notices a lost broker by itself.
+            # The consumer detects a lost broker itself.
             logger.warning("the worker's tasks are not published: %s", error)

@@ -1,7 +1,7 @@
-"""What a message is: its parts, its delivery tag, the history that travels with it.
+"""Reads and checks messages: their parts, delivery tag and history.
 
-`read` is the one check that a message is whole. Everything that looks into a message asks it
-first; after it, no part of a message has a type, size or depth that others do not expect.
+`read` is the only check that a message is whole. All code that reads a message calls it first.
+After the check, every part of the message has an expected type, size and depth.
 """
 
 import binascii
@@ -28,13 +28,13 @@ UNREADABLE = "it cannot be decoded"
 REFUSED = "the worker refused it"
 LOST = "its worker was lost"
 
-# What a message may have beside its body: headers, properties.
+# The limit for all parts of a message but its body: headers, properties.
 ENVELOPE_BYTES = 1024 * 1024
 _NAME_LENGTH = 1_000
 _DEPTH = 32
 _BODY_DEPTH = 100
 _VALUES = 10_000
-# Up to here, JSON costs little memory whatever is in it.
+# JSON up to this size needs little memory, whatever is in it.
 _SMALL_BYTES = 64 * 1024
 _FRAME_BYTES = 64 * 1024
 _BODY_FIRST = b'{"body": "'
@@ -52,8 +52,8 @@ _FLAG: _Types = frozenset({bool, NoneType})
 _LIST: _Types = frozenset({list, NoneType})
 _DICT: _Types = frozenset({dict, NoneType})
 
-# Headers whose types Celery and kombu rely on. Those of Celery's `Context` are among them: a
-# message that has such a header replaces what Celery would put there.
+# Headers whose types Celery and kombu rely on. They include the attributes of Celery's `Context`,
+# because a header of that name replaces Celery's own value.
 _HEADERS: dict[str, _Types] = {
     **dict.fromkeys(("id", "task"), frozenset({str})),
     **dict.fromkeys(
@@ -78,9 +78,9 @@ _PROPERTIES: dict[str, _Types] = {
     "delivery_tag": frozenset({str, int, NoneType}),
     "expiration": frozenset({str, int, float, NoneType}),
 }
-# Names that become keys in Redis, or stand in logs and lists.
+# Headers that become part of Redis keys, logs and lists.
 _NAMES = ("id", "task", "root_id", "parent_id", "group")
-# Python knows encodings that unpack, or take quadratic time.
+# Other encodings of Python may decompress, or need quadratic time.
 _ENCODINGS = frozenset(
     {"utf-8", "utf8", "us-ascii", "ascii", "binary", "ascii-8bit", "latin-1", "iso-8859-1"}
 )
@@ -88,31 +88,31 @@ _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
 class NotAMessage(ValueError):
-    """Raised for what is no whole message; the text is the dead letter's reason."""
+    """Raised for an invalid message. The text becomes the reason of the dead letter."""
 
 
 def tag(owner: str, number: int) -> str:
-    """The delivery tag of a message: whose it is, and its number there."""
+    """The delivery tag of a message: its owner's key, and its number there."""
     return f"{TAKEN}{owner}#{number}"
 
 
 def parse_tag(delivery_tag: str) -> tuple[str, str] | None:
-    """The key and the field of a message that was taken; None for another transport's."""
+    """The key and field of a taken message; None for a tag of another transport."""
     key, mark, number = delivery_tag.rpartition("#")
     return (key, number) if mark and key.startswith(TAKEN) else None
 
 
 def largest() -> int:
-    """The bytes that a message in its list may have; base64 makes a body a third longer."""
+    """The largest size of a message in a list, in bytes. Base64 makes a body a third longer."""
     return current().message_limit_bytes * 3 // 2 + ENVELOPE_BYTES
 
 
 def read(text: bytes) -> dict[str, Any]:
-    """A message as kombu wrote it, its body decoded and unpacked; raises `NotAMessage`.
+    """Return a message of kombu's with its body decoded and decompressed. Raises `NotAMessage`.
 
-    The check costs an ordinary message a few microseconds. It reads no body: which of them a
-    worker accepts is known there alone. A JSON body that is nested too deeply is refused here,
-    because whatever reads it later would fail.
+    The check of an ordinary message takes a few microseconds. It does not deserialize the body,
+    because only the worker knows the accepted content types. A JSON body that is nested too
+    deeply is refused here, because every later reader would fail.
     """
     _check_size(text)
     message = _load(text)
@@ -134,9 +134,9 @@ def read(text: bytes) -> dict[str, Any]:
 
 
 def parse(text: bytes) -> dict[str, Any] | None:
-    """A message with every part as JSON has it, its body not decoded; None for what is not whole.
+    """Return a message as its JSON has it, with its body encoded; None for an invalid message.
 
-    Such a message can be written again.
+    The result can be serialized again.
     """
     try:
         read(text)
@@ -146,9 +146,9 @@ def parse(text: bytes) -> dict[str, Any] | None:
 
 
 def parts(text: bytes) -> dict[str, Any]:
-    """What can be told of any message, whole or not: its headers, properties and body.
+    """The valid headers, properties and body of any message, also of an invalid one.
 
-    A value that no whole message has is left out. Nothing here may be relied on to be there.
+    Invalid values are left out, so any part may be missing.
     """
     found: dict[str, Any] = {"headers": {}, "properties": {}, "body": ""}
     try:
@@ -169,19 +169,19 @@ def parts(text: bytes) -> dict[str, Any]:
     if sender := found["properties"].get("correlation_id"):
         with contextlib.suppress(NotAMessage):
             _check_name("id", sender)
-            # Celery has a task's id here, too.
+            # Celery stores a task's id here too.
             found["headers"].setdefault("id", sender)
     return found
 
 
 def check_task(headers: dict[str, Any]) -> None:
-    """Raise `NotAMessage` unless Celery can work with these headers of a task."""
+    """Raise `NotAMessage` if Celery cannot use these headers of a task."""
     _check_types(headers, _HEADERS, _seen_headers, plain=False)
     _check_task(headers)
 
 
 def check_sendable(message: dict[str, Any]) -> None:
-    """Raise `MessageTooLarge` for a message of kombu's that no worker would take."""
+    """Raise `MessageTooLarge` if workers would refuse this message of kombu's for its size."""
     headers, properties = message["headers"], message["properties"]
     text, compression = message.get("body") or "", headers.get("compression")
     is_base64 = properties.get("body_encoding") == "base64"
@@ -197,7 +197,7 @@ def check_sendable(message: dict[str, Any]) -> None:
 
 
 def count_lost(message: dict[str, Any], worker: str) -> list[dict[str, Any]]:
-    """Add to a message's history that a worker was lost with it; the history."""
+    """Add a lost worker to a message's history. Returns the history."""
     headers = message["headers"]
     headers[HISTORY] = [
         *(headers.get(HISTORY) or []),
@@ -207,7 +207,7 @@ def count_lost(message: dict[str, Any], worker: str) -> list[dict[str, Any]]:
 
 
 def body(message: dict[str, Any]) -> bytes:
-    """The body of a message whose `parts` are given; raises `NotAMessage` for a damaged one."""
+    """The decoded body of a message, from its `parts`. Raises `NotAMessage` if it is damaged."""
     encoding = message["properties"].get("body_encoding")
     found = _BODIES.get(encoding, _base64)(message["body"])
     return _unpacked(found, message["headers"].get("compression"))
@@ -227,8 +227,8 @@ def _unpacked(body: bytes, compression: str | None) -> bytes:
 
 
 def body_limit() -> int:
-    """The bytes that a body may have, unpacked."""
-    # What frames the arguments comes on top of what one call may have.
+    """The largest size of a decompressed body, in bytes."""
+    # The frame around the arguments does not count towards the limit of a call.
     return current().message_limit_bytes + _FRAME_BYTES
 
 
@@ -240,7 +240,7 @@ def _check_size(text: bytes) -> None:
 
 
 def _check_number_of_values(text: bytes) -> None:
-    """Refuse what would take many times its size in memory, before it is read."""
+    """Refuse JSON that would need many times its size in memory, before it is parsed."""
     if text.startswith(_BODY_FIRST):
         # kombu writes the body first, in base64: it ends at the next quote.
         end = text.find(b'"', len(_BODY_FIRST))
@@ -265,7 +265,7 @@ def _load(text: bytes) -> dict[str, Any]:
 
 
 def _load_typed(text: bytes) -> dict[str, Any]:
-    """The message with the types that kombu's JSON has beside JSON's own."""
+    """Parse a message with kombu's additional JSON types."""
     try:
         message: Any = loads(text)
         if message.get("headers") is None:
@@ -308,7 +308,7 @@ _decode: Callable[[str], Any] = json.JSONDecoder(
 
 
 def _check_parts(message: dict[str, Any], *, plain: bool) -> None:
-    """Look at each part. `plain` is a message of ASCII letters alone, none of them escaped."""
+    """Check each part. `plain` means that the message is ASCII without escapes."""
     headers, properties = message["headers"], message.get("properties")
     if type(headers) is not dict or type(properties) is not dict:
         raise NotAMessage(f"{UNREADABLE}: its headers or properties are no objects")
@@ -337,7 +337,7 @@ def _check_types(
     *,
     plain: bool,
 ) -> None:
-    # Messages of one sender look alike: their names and types are looked up at once.
+    # Messages of one sender have the same names and types. Look them up together.
     looks = (*part, *map(type, part.values()))
     holding = seen.get(looks)
     if holding is None or not plain:
@@ -370,7 +370,7 @@ def _check_values(part: dict[str, Any], kinds: dict[str, _Types]) -> None:
 
 
 def _check_nested(name: str, value: Any) -> None:
-    """Look at what lies in a list or dict, level by level."""
+    """Check the values inside a list or dict, level by level."""
     level, count = [value], 0
     for _ in range(_DEPTH):
         inner: list[Any] = []
@@ -429,25 +429,25 @@ _LIMITS = {int, float, NoneType}
 
 
 def _check_depth(text: bytes, deepest: int) -> None:
-    """Refuse JSON that is nested about twice as deep; most of it has fewer brackets at all."""
+    """Refuse JSON that is nested about twice as deep. Most JSON has fewer brackets at all."""
     if len(text) <= deepest or (_few(text, b"[", deepest) and _few(text, b"{", deepest)):
         return
     if b"\\" in text:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # Two quotes side by side hold no bracket. What they enclosed is not looked at any more.
+    # Adjacent quotes contain no bracket.
     bones = text.translate(None, delete=_NO_BONES).replace(b'""', b"")
     bones = _STRINGS.sub(b"", bones)
-    # Each turn takes off the innermost level.
+    # Each turn removes the innermost level.
     for _ in range(deepest):
         shorter = bones.replace(b"[]", b"").replace(b"{}", b"")
         if len(shorter) == len(bones):
-            return  # all were taken off, or it is no JSON, as its decoder will say
+            return  # no level is left, or this is no JSON, which its decoder will report
         bones = shorter
     raise NotAMessage(f"{UNREADABLE}: it is nested too deeply")
 
 
 def _few(text: bytes, letter: bytes, number: int) -> bool:
-    """Whether a letter stands there no more often; `bytes.count` takes ten times as long."""
+    """True if the letter occurs at most `number` times. `bytes.count` takes ten times as long."""
     at = -1
     return any((at := text.find(letter, at + 1)) < 0 for _ in range(number))
 
@@ -467,13 +467,13 @@ _BODIES: dict[str | None, Callable[[str], bytes]] = {
     **dict.fromkeys((None, "", "utf-8", "UTF-8"), str.encode),
 }
 
-# Names and types that were found to be right, and which of them hold more.
+# Valid combinations of names and types → the names of nested values.
 _seen_headers: dict[tuple[Any, ...], list[str]] = {}
 _seen_properties: dict[tuple[Any, ...], list[str]] = {}
 _LOOKS = 1_000
 
 
 def queue_of(delivery_info: Any) -> str:
-    """The queue that a running task came from, as its request says; "unknown" for anything odd."""
+    """The queue of a running task, from its request; "unknown" for an invalid value."""
     name = delivery_info.get("routing_key") if isinstance(delivery_info, dict) else None
     return name if isinstance(name, str) and name else "unknown"

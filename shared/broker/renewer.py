@@ -1,25 +1,24 @@
-"""The small process that renews leases while its worker is too busy to do so itself.
+"""A small process that renews leases while its worker is too busy.
 
     python -I -S renewer.py      reads its orders from stdin, which `shared.broker.renewing` writes
 
 A task that holds Python's GIL for a minute stops every thread of its worker. This process has a
-GIL of its own. Before each renewal it looks at the state of the process for which it renews: for
-one that is gone, or stopped (SIGSTOP, a debugger), it renews nothing. A frozen container freezes
-both.
+GIL of its own. Before each renewal it checks the worker process: if that is gone or stopped
+(SIGSTOP, a debugger), nothing is renewed. A frozen container freezes both processes.
 
-Nothing depends on its answers. The worker's own threads renew the same leases, and hear there
-whether one is lost; so this process may be killed at any time, and its worker starts another.
+The worker's own threads renew the same leases, and learn from Redis if one is lost. So this
+process may be killed at any time, and its worker starts another.
 
 Orders are arrays in Redis' own protocol, each with the id of the process that gives it:
 
     redis pid host port path timeout_s greeting answers [TLS option, value] …
-    group pid name every_s at_once command …     what is sent at these intervals, if it has members
-    add   pid name member argument …             its arguments follow the command's
+    group pid name every_s at_once command …     the command to send at this interval
+    add   pid name member argument …             the arguments to append for this member
     drop  pid name member
-    here  pid                                    the threads of this process have their turns
+    here  pid                                    the threads of this process run
 
-The imports are few, and there is no `site`, so that it stays small: 3 MB beside what all
-processes of this Python share.
+It has few imports, and no `site`, to stay small: 3 MB beside the memory that all processes of
+this Python share.
 """
 
 from __future__ import annotations
@@ -29,32 +28,32 @@ import os
 import time
 from select import select
 
-TYPE_CHECKING = False  # `typing` would be half as much memory again
+TYPE_CHECKING = False  # `typing` would need half as much memory again
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
 _IDLE_S = 5.0
 _RETRY_S = 0.25
-# Orders come in bursts, one for each lock that is taken: read them together.
+# Orders come in bursts, for example one for each acquired lock. Read them together.
 _GATHER_S = 0.02
-# A process that uses less of the processor than this is not busy: it hangs.
+# A silent process that uses less processor time than this share is not busy: it hangs.
 _BUSY_SHARE = 0.1
 # The group whose members are files to touch after Redis has answered.
 HEALTH = b"health"
 
 
 class Watched:
-    """A process for which this one renews."""
+    """A process whose leases are renewed."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.heard_at = time.monotonic()  # the last order from one of its threads
-        self.used = (self.heard_at, 0.0)  # when its processor time was looked at, and that
+        self.used = (self.heard_at, 0.0)  # when its processor time was read, and the time
         _, self._began, _ = look(pid)
 
     def state(self) -> str:
-        """As the system names it: T or t for one that is stopped; Z for one that is gone."""
+        """The state's letter: T or t if the process is stopped, Z if it is gone."""
         try:
             state, began, _ = look(self.pid)
         except OSError:
@@ -62,7 +61,7 @@ class Watched:
         return state if began == self._began else "Z"
 
     def is_busy(self, for_s: float) -> bool:
-        """Whether it has used the processor, and no thread of it had its turn for so long."""
+        """True if it has used the processor, and none of its threads has reported for so long."""
         now, (before, used_s) = time.monotonic(), self.used
         self.used = now, look(self.pid)[2]
         share = (self.used[1] - used_s) / max(now - before, 0.001)
@@ -70,7 +69,7 @@ class Watched:
 
 
 class Group:
-    """A command that goes out at intervals, with the arguments of its members."""
+    """A command that is sent at an interval, with the arguments of its members."""
 
     def __init__(self, every_s: float, at_once: int, command: list[bytes]) -> None:
         self.every_s = every_s
@@ -85,7 +84,7 @@ class Group:
         self.members[member] = arguments
 
     def packed(self) -> tuple[bytes, int]:
-        """The commands in Redis' protocol, and how many these are."""
+        """The commands in Redis' protocol, and their number."""
         members = list(self.members.values())
         lots = [members[i : i + self.at_once] for i in range(0, len(members), self.at_once)]
         commands = [self.command + [part for one in lot for part in one] for lot in lots]
@@ -93,7 +92,7 @@ class Group:
 
 
 class Redis:
-    """A connection that is made anew after any error."""
+    """A connection that reconnects after any error."""
 
     def __init__(self, order: list[bytes]) -> None:
         host, port, self._path, timeout, self._greeting, answers = order[:6]
@@ -105,7 +104,7 @@ class Redis:
         self._buffer = b""
 
     def ask(self, commands: bytes, answers: int) -> bool:
-        """Whether Redis did them all; OSError if it is away."""
+        """Return True if all commands succeeded. Raises OSError if Redis is unavailable."""
         try:
             if self._socket is None:
                 self._socket = self._connect()
@@ -118,7 +117,7 @@ class Redis:
             self.close()
             raise OSError(str(error)) from error
         if not done:
-            # It has lost the scripts, or may not write any more: greet it, or its heir, anew.
+            # Redis has lost the scripts, or is read-only now. Connect again, perhaps to a new master.
             self.close()
         return done
 
@@ -148,8 +147,8 @@ class Redis:
         raise failed
 
     def _encrypted(self, made: Any) -> Any:
-        """As redis-py does it."""
-        import socket  # noqa: PLC0415 - twice the memory, for TLS alone
+        """Wrap the socket in TLS, with redis-py's options."""
+        import socket  # noqa: PLC0415 - doubles the memory; needed for TLS only
         import ssl  # noqa: PLC0415
 
         get = self._tls.get
@@ -169,7 +168,7 @@ class Redis:
         return context.wrap_socket(plain, server_hostname=self._host)
 
     def _read(self, answers: int) -> bool:
-        """Whether so many answers came, and none was an error."""
+        """Read this many answers. Returns True if none of them was an error."""
         well = True
         while answers:
             found = parse(self._buffer, 0)
@@ -187,7 +186,7 @@ class Redis:
 
 
 class Renewer:
-    """What was ordered, and the loop that does it."""
+    """The orders, and the loop that renews."""
 
     def __init__(self) -> None:
         self._redis: Redis | None = None
@@ -196,7 +195,7 @@ class Renewer:
         self._orders = b""
 
     def run(self) -> None:
-        """Renew until nobody is left who gives orders, or for whom to renew."""
+        """Renew until the pipe is closed, or no watched process is left."""
         while True:
             due = min((group.due for group in self._groups.values() if group.members), default=None)
             left_s = _IDLE_S if due is None else min(_IDLE_S, max(0.0, due - time.monotonic()))
@@ -224,7 +223,7 @@ class Renewer:
             try:
                 self._watched[pid] = Watched(pid)
             except OSError:
-                return  # it has ended since
+                return  # the process has ended meanwhile
         self._watched[pid].heard_at = time.monotonic()
         if word == b"redis":
             if self._redis is not None:
@@ -240,7 +239,7 @@ class Renewer:
             self._groups[pid, rest[0]].members.pop(rest[1], None)
 
     def _find_living(self) -> bool:
-        """Forget the processes that are gone; whether there are others."""
+        """Forget the processes that are gone. Returns True if others are left."""
         for pid, watched in list(self._watched.items()):
             if watched.state() in "ZX":
                 del self._watched[pid]
@@ -276,7 +275,7 @@ class Renewer:
 
 
 def touch(paths: dict[bytes, list[bytes]]) -> None:
-    """Make files young that a worker has made."""
+    """Set the modification time of a worker's files to now."""
     for path in paths:
         try:
             os.utime(path)
@@ -285,19 +284,19 @@ def touch(paths: dict[bytes, list[bytes]]) -> None:
 
 
 def look(pid: int) -> tuple[str, str, float]:
-    """A process's state, when it began, its seconds of processor time; OSError if there is none."""
+    """A process's state, start time and processor seconds. Raises OSError if there is none."""
     if not _HAS_PROC:
         return look_with_ps(pid)
     with open(f"/proc/{pid}/stat", "rb") as file:
-        # Its name comes first, in parentheses, and may have spaces and more of these.
+        # The process's name comes first, in parentheses. It may contain spaces and parentheses.
         found = file.read().rpartition(b")")[2].split()
     ticks = int(found[11]) + int(found[12])
     return found[0].decode(), found[19].decode(), ticks / _TICKS_PER_S
 
 
 def look_with_ps(pid: int) -> tuple[str, str, float]:
-    """The same where there is no /proc, as on macOS."""
-    import subprocess  # noqa: PLC0415 - there alone
+    """Do the same on systems without /proc, such as macOS."""
+    import subprocess  # noqa: PLC0415 - needed on such systems only
 
     command = ("/bin/ps", "-o", "state=", "-o", "time=", "-o", "lstart=", "-p", str(pid))
     environment = {"LC_ALL": "C"}
@@ -322,7 +321,7 @@ def pack(command: list[bytes]) -> bytes:
 
 
 def parse(data: bytes, at: int) -> tuple[Any, int] | None:
-    """The value in Redis' protocol that begins there, and where it ends; None if more must come."""
+    """The value that begins there, and where it ends; None if the data is incomplete."""
     end = data.find(b"\r\n", at)
     if end < 0:
         return None
@@ -354,8 +353,8 @@ def parse(data: bytes, at: int) -> tuple[Any, int] | None:
 
 def main() -> None:
     """Serve the process at the other end of stdin."""
-    os.chdir("/")  # keep no folder in use
-    os.closerange(3, 65536)  # nor a file of the worker's
+    os.chdir("/")  # do not block the unmounting of a folder
+    os.closerange(3, 65536)  # close the files of the worker
     Renewer().run()
 
 

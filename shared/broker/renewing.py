@@ -1,12 +1,12 @@
-"""Leases of this process that are renewed also while a task holds the GIL.
+"""Renews leases of this process even while a task holds the GIL.
 
     this process, and its forked children          renewer (a process, one for all of them)
     keep("owner", …) ── a pipe ──────────────────► every few seconds: is that process alive,
     drop("owner", …) ────────────────────────────► and not stopped? Then Redis: renew
 
-The threads of this process renew the same leases, at the same intervals: they hear what Redis
-answers. `shared.broker.renewer` stands in for them when they have no turn; so nothing here
-waits for it, or raises when it cannot be had.
+The threads of this process renew the same leases at the same intervals, and read Redis' answers.
+`shared.broker.renewer` replaces them while they cannot run. So this module never waits for the
+renewer, and raises nothing if there is none.
 """
 
 import contextlib
@@ -32,19 +32,19 @@ logger = get_logger(__name__)
 
 Part = str | bytes | int | float
 
-# Several processes may write, and only so much goes into a pipe in one piece. (On macOS it is
-# less; a renewer that is written to by two processes there, and cannot read it, is replaced.)
+# Several processes may write to the pipe, and only writes up to this size are atomic. (macOS has a
+# smaller limit. A renewer that cannot read a mixed order there ends, and is replaced.)
 LARGEST = max(select.PIPE_BUF, 4096)
-# What it may inherit of the environment: what the interpreter itself, or TLS, needs.
+# The renewer inherits only the variables that the interpreter and TLS need.
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
-# What it must not get: Ctrl-C and its like are for the worker. It ends when that has ended.
+# The renewer ignores these signals, which are for the worker. It ends after its worker.
 _NOT_FOR_IT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _AT_ONCE = 100
 _RETRY_S = 30.0
 
 
 class Group:
-    """Leases that one command renews; its methods may be called from any thread."""
+    """Leases that one command renews. Its methods are safe from any thread."""
 
     def __init__(self, name: str, *, at_once: int = 1) -> None:
         self.name = name
@@ -54,57 +54,57 @@ class Group:
         _groups.append(self)
 
     def every(self, seconds: float, *command: Part) -> None:
-        """Say what renews the members, and how often; the members' arguments follow it."""
+        """Set the command and its interval. The members' arguments are appended to the command."""
         told = ("group", os.getpid(), self.name, seconds, self._at_once, *command)
         if told != self._command:
             self._command = told
             _renewer.order(told)
 
     def keep(self, member: str, *arguments: Part) -> None:
-        """Have a lease renewed until it is dropped."""
+        """Start to renew a lease."""
         self._orders[member] = arguments
         _renewer.order(("add", os.getpid(), self.name, member, *arguments))
 
     def drop(self, member: str) -> None:
-        """Have a lease renewed no more."""
+        """Stop to renew a lease."""
         if self._orders.pop(member, None) is not None:
             _renewer.order(("drop", os.getpid(), self.name, member))
 
     def members(self) -> list[str]:
-        """What is kept."""
+        """The members whose leases are renewed."""
         return list(self._orders)
 
     def orders(self) -> Iterable[tuple[Part, ...]]:
-        """All that a new renewer has to know."""
+        """The orders that a new renewer needs."""
         if self._command:
             yield self._command
         for member, arguments in list(self._orders.items()):
             yield ("add", os.getpid(), self.name, member, *arguments)
 
     def forget(self) -> None:
-        """In a forked child: it keeps nothing yet."""
+        """Start without members, in a forked child."""
         self._orders, self._command = {}, ()
 
 
 class _Renewer:
-    """The other process, as this one, or the one that it was forked from, has started it."""
+    """The renewer process that this process, or its parent before the fork, has started."""
 
     def __init__(self) -> None:
-        self.pid = 0  # of the renewer, where this process has to reap it
+        self.pid = 0  # the renewer's pid, if this process must reap it
         self._pipe = -1
         self._inode = 0
         self._lock = threading.Lock()
         self._failed_at = -_RETRY_S
 
     def order(self, order: tuple[Part, ...]) -> None:
-        """Tell it, and start one if there is none."""
+        """Send an order; start a renewer if there is none."""
         with self._lock:
             if self._is_open() and self._write(_pack(order)):
                 return
             self._start()
 
     def look_after(self) -> None:
-        """Start another if it has ended; tell it that this process's threads have their turns."""
+        """Start another renewer if it has ended, and report that this process's threads run."""
         with self._lock:
             if self._pipe < 0:
                 return
@@ -113,7 +113,7 @@ class _Renewer:
                 self._start()
 
     def stop(self) -> None:
-        """End it, if this process has started it."""
+        """Close the pipe; end the renewer if this process has started it."""
         with self._lock:
             if self._pipe >= 0 and self._is_open():
                 os.close(self._pipe)
@@ -121,7 +121,7 @@ class _Renewer:
             self._reap()
 
     def become_inherited(self) -> None:
-        """In a forked child: it goes on for the parent, and takes orders from the child too."""
+        """Share the parent's renewer, in a forked child."""
         self.pid = 0
         self._lock = threading.Lock()
 
@@ -139,26 +139,26 @@ class _Renewer:
         try:
             ended = bool(_system("waitpid")(self.pid, os.WNOHANG)[0])
         except ChildProcessError:
-            ended = True  # somebody else has reaped it
+            ended = True  # other code has reaped it
         if ended:
             self.pid = 0
         return ended
 
     def _is_open(self) -> bool:
-        """Whether the pipe is still that pipe: a child may have closed what it inherited."""
+        """True if the descriptor is still our pipe. A child may have closed inherited descriptors."""
         try:
             return self._pipe >= 0 and self._inode == os.fstat(self._pipe).st_ino
         except OSError:
             return False
 
     def _write(self, data: bytes) -> bool:
-        """Write as far as there is room; whether anybody reads."""
+        """Write if the pipe has room. Returns False if nobody reads the pipe any more."""
         if len(data) > LARGEST:
-            return True  # the threads of this process renew that alone
+            return True  # only the threads of this process renew this lease
         try:
             os.write(self._pipe, data)
         except BlockingIOError:
-            pass  # it is behind, and the threads of this process renew this too
+            pass  # the pipe is full; the threads of this process renew this lease too
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.EBADF):
                 raise
@@ -175,7 +175,7 @@ class _Renewer:
         try:
             self._spawn()
         except Exception as error:
-            # A system without this, a program that is no Python, settings that are wrong …
+            # A system without posix_spawn, an embedded interpreter, invalid settings …
             self._failed_at = time.monotonic()
             logger.info("leases are renewed by threads alone, no renewer starts: %s", error)
 
@@ -215,7 +215,7 @@ class _Renewer:
 
 
 def _introduction() -> tuple[Part, ...]:
-    """Where Redis is, and what to say to it first."""
+    """The order with the address of Redis and the commands that log in."""
     settings = current()
     pool: Any = connect(settings).connection_pool
     made = pool.make_connection()
@@ -259,7 +259,7 @@ def _pack(parts: tuple[Part, ...]) -> bytes:
 
 
 def _system(name: str) -> Any:
-    """A function of `os`, also where gevent has put one of its own in its place."""
+    """The original function of `os`, also if gevent has replaced it."""
     monkey: Any = sys.modules.get("gevent.monkey")
     return getattr(os, name) if monkey is None else monkey.get_original("os", name)
 
@@ -282,7 +282,7 @@ def _become_another() -> None:
 
 os.register_at_fork(after_in_child=_become_another)
 
-# What it renews. Owners: see `shared.broker.ownership`.
+# The groups of leases. For owners, see `shared.broker.ownership`.
 owners = Group("owners")
 presence = Group("presence")
 replies = Group("replies")
