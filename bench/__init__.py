@@ -1,1 +1,1 @@
-"""The speed comparison: this project beside other queues, on one machine, in one run."""
+"""Compares the speed of this project with that of other queues, on one machine, in one run."""

@@ -1,4 +1,4 @@
-"""``python -m bench``: this project's speed beside that of other queues."""
+"""``python -m bench``: compare this project's speed with that of other queues."""
 
 import argparse
 import shlex
@@ -21,7 +21,7 @@ SCALES = {"full": measures.FULL, "quick": measures.QUICK, "tiny": measures.TINY}
 
 
 def main() -> int:
-    """Measure, print and write; 1 if a system failed, 130 after Ctrl-C."""
+    """Measure, print and write. Returns 1 if a system failed, 130 after Ctrl-C."""
     arguments = _parse()
     console = Console(stderr=True)
     if arguments.report:
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def _command(given: list[str]) -> str:
-    """What makes the same report again."""
+    """Return the command that repeats this run."""
     if given == ["--made"]:
         return "make bench"
     if given == ["--made", "--scale", "quick"]:
@@ -83,17 +83,17 @@ def _parse() -> argparse.Namespace:
         help=f"comma-separated, of {', '.join(PARTS)}",
     )
     parser.add_argument(
-        "--against", type=_checkout, help="compare ours with itself in that other checkout too"
+        "--against", type=_checkout, help="also compare with Day Six in this other checkout"
     )
     parser.add_argument("--out", type=Path, default=Path(".bench"), help="folder (%(default)s)")
-    parser.add_argument("--report", type=Path, help="measure nothing, report that bench.json")
+    parser.add_argument("--report", type=Path, help="report this bench.json without measuring")
     parser.add_argument("--made", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def _checkout(text: str) -> Path:
     if not Path(text, "bench", "driver.py").is_file():
-        raise argparse.ArgumentTypeError(f"{text!r} is no checkout that has bench/")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a checkout that contains bench/")
     return Path(text)
 
 

@@ -1,18 +1,18 @@
-"""What the commands of the bench accept on their command lines."""
+"""Argument types for the commands of the bench."""
 
 import argparse
 from typing import Any
 
 
 def positive(text: str) -> int:
-    """A number of rounds or of tasks."""
+    """Return a number of rounds or tasks, at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def some(known: list[str]) -> Any:
-    """Some of these words, with commas between them, each once."""
+    """Return a parser for a comma-separated list of these words, without duplicates."""
 
     def parse(text: str) -> list[str]:
         names = [name.strip() for name in text.split(",")]

@@ -1,4 +1,4 @@
-"""The chapters of the report that compare a system with itself, and with Redis."""
+"""The report's chapters on queue lengths, Redis and `multiprocessing`."""
 
 import re
 
@@ -13,13 +13,13 @@ _KEY = re.compile(r"growth_[a-z]+_(\d+)")
 
 
 def lengths(results: Results) -> list[int]:
-    """Of the queues that were filled."""
+    """Return the lengths of the queues that were filled."""
     found = (_KEY.fullmatch(sample.measure) for sample in results.samples)
     return sorted({int(match[1]) for match in found if match})
 
 
 def longest_measures(results: Results, theirs: str) -> list[Measure]:
-    """What compares two systems at the longest queue that both had."""
+    """Return the measures at the longest queue that both systems had."""
     for length in reversed(lengths(results)):
         found = [growth.measure(kind, length) for kind in growth.KINDS]
         if results.of(OURS, found[-1]) and results.of(theirs, found[-1]):
@@ -28,7 +28,7 @@ def longest_measures(results: Results, theirs: str) -> list[Measure]:
 
 
 def growing(results: Results) -> Rows:
-    """A row for each system and length."""
+    """Return a row for each system and length."""
     titles = [f"{title}, {unit}" for title, unit, _ in growth.KINDS.values()]
     rows = [["", "queued", *titles]]
     for system in results.systems:
@@ -43,7 +43,7 @@ def growing(results: Results) -> Rows:
 
 
 def whole(results: Results) -> list[str]:
-    """A line for each system whose longest queue was drained to the end."""
+    """Return a line for each system whose longest queue was drained completely."""
     lines = []
     for system in results.systems:
         found = {key: results.of(system, measure) for key, measure in growth.WHOLE.items()}
@@ -60,7 +60,7 @@ def whole(results: Results) -> list[str]:
 
 
 def steadiness(results: Results) -> Rows:
-    """What the longest queue changes, beside the shortest, as ratios."""
+    """Return the ratios of each system's figures at the longest queue and at the shortest."""
     rows = [["", "lengths", *(title for title, _, _ in growth.KINDS.values())]]
     for system in results.systems:
         had = [
@@ -80,7 +80,7 @@ def steadiness(results: Results) -> Rows:
 
 
 def beside_redis(results: Results) -> Rows:
-    """What part of Redis' own pace ours reaches."""
+    """Return our rates as percentages of the rates of Redis alone."""
     tools = [
         (limits.ONE_BY_ONE, "its commands, one by one"),
         (limits.TOGETHER, f"its commands, {limits.AT_ONCE} at once"),
@@ -111,7 +111,7 @@ def beside_redis(results: Results) -> Rows:
 
 
 def beside_multiprocessing(results: Results) -> Rows:
-    """How long the standard library's own pool takes for a map."""
+    """Return the time of the standard library's pool for a map, relative to ours."""
     rows = [[f"`map(noop, range({maps.ITEMS:,}))`", f"takes, beside {OURS}"]]
     for way, title, _ in maps.WAYS:
         found = results.of(OURS, maps.measure(way))
@@ -121,7 +121,7 @@ def beside_multiprocessing(results: Results) -> Rows:
 
 
 def reached(results: Results) -> list[str]:
-    """A line with the part of that pace, of each measure; none where it was not measured."""
+    """Return one line with the percentages of Redis' rates, or no line if there are none."""
     parts = []
     for key in limits.OF:
         measure = next(measure for measure in MEASURES if measure.key == key)

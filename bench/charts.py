@@ -1,4 +1,4 @@
-"""One chart: how many times better ours is than each other system, on a logarithmic scale."""
+"""A chart of the ratios between our figures and those of the other systems, on a log scale."""
 
 import math
 from xml.sax.saxutils import escape
@@ -15,7 +15,7 @@ COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#b
 
 
 def ratios(results: Results, ours: str) -> str:
-    """The chart as SVG."""
+    """Return the chart as SVG."""
     others = [name for name in results.systems if name != ours]
     groups = []
     for measure in (measure for measure in MEASURES if measure.key in SHOWN):

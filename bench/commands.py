@@ -1,4 +1,4 @@
-"""What the commands of the bench have in common: where they write, and how they end."""
+"""Shared by the commands of the bench: the output folder and the exit status."""
 
 import sys
 import tempfile
@@ -13,7 +13,7 @@ from shared.errors import DaySixError
 
 
 def prepare(folder: Path) -> None:
-    """Make a folder that can be written into; OSError before an hour is spent, not after it."""
+    """Create the output folder. Raises OSError now, not after an hour, if it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -23,7 +23,7 @@ def prepare(folder: Path) -> None:
 
 
 def end_with(main: Callable[[], int]) -> None:
-    """Run it and exit with its status; what is foreseen, Ctrl-C too, is one line."""
+    """Run `main` and exit with its status. Prints an expected error, or Ctrl-C, as one line."""
     try:
         status = main()
     except (DaySixError, SetUpFailed, StackFailed, NothingMeasured, NoReport, OSError) as error:

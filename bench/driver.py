@@ -1,7 +1,7 @@
-"""One system's client, in its own environment: does what it is told on stdin, line by line.
+"""The client of one system, in its own environment. Reads orders from stdin, line by line.
 
-``python -m bench.driver MODULE``. Each line is a JSON object with ``do``; each answer is one
-too, in the file that BENCH_ANSWERS names.
+``python -m bench.driver MODULE``. Each order is a JSON object with ``do``. Each answer is a line
+of JSON in the file that BENCH_ANSWERS names.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ POLL_S = 0.01
 
 
 class Driver:
-    """A system's module, its functions called the way they are written."""
+    """Calls the functions of a system's module, which may be async."""
 
     def __init__(self, module: Any, runner: asyncio.Runner) -> None:
         self.module = module
@@ -29,25 +29,25 @@ class Driver:
             self.run(module.start)
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """What the function returns, or its coroutine."""
+        """Call a function. Returns its result, after awaiting a coroutine."""
         value = function(*args)
         return self.runner.run(value) if inspect.iscoroutine(value) else value
 
     def enqueue(self, count: int) -> dict[str, Any]:
-        """Seconds that this many single calls took, and the processor time of this process."""
+        """Return the seconds and this process's processor time for `count` single calls."""
         return self._timed(self.module.enqueue, count)
 
     def enqueue_bulk(self, count: int) -> dict[str, Any]:
-        """The same of one call for this many."""
+        """Return the same for one call that enqueues `count` tasks."""
         return self._timed(self.module.enqueue_bulk, count)
 
     def fill(self, task: str, args: list[Any], count: int) -> dict[str, Any]:
-        """The same of one call for this many of a task of its own."""
+        """Return the same for one call that enqueues `count` tasks of the module's own."""
         name = f"{self.module.__name__}.{task}"
         return self._timed(lambda count: self.module.fill(name, tuple(args), count), count)
 
     def gather(self, count: int) -> dict[str, Any]:
-        """The same until all results were there; an error if one is wrong."""
+        """Return the same until all results arrived. Raises ValueError if one is wrong."""
         cpu, started = time.process_time(), time.perf_counter()
         found = self.run(self.module.gather, count)
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
@@ -56,12 +56,12 @@ class Driver:
         return {"seconds": seconds, "cpu": cpu}
 
     def maps(self, items: int, ways: dict[str, int | None]) -> dict[str, float]:
-        """Seconds of a map of calls that do nothing, and of a local pool's with each chunksize."""
+        """Return the seconds of an empty map here, and in a local pool with each chunksize."""
         seconds: dict[str, float] = self.run(self.module.maps, items, ways)
         return seconds
 
     def calls(self, callers: int, each: int) -> dict[str, Any]:
-        """Seconds that each call took, with so many callers at once."""
+        """Return the seconds of each call, with this many concurrent callers."""
         if inspect.iscoroutinefunction(self.module.call):
             return {"latencies": self.runner.run(self._calls_async(callers, each))}
         latencies: list[float] = []
@@ -98,7 +98,7 @@ class Driver:
             raise ValueError(f"sent {sent}, got back {got!r}")
 
     def settled(self, within_s: float) -> dict[str, Any]:
-        """Wait until nothing is queued or being run."""
+        """Wait until no task is queued or running."""
         deadline = time.monotonic() + within_s
         while left := self.run(self.module.left):
             if time.monotonic() > deadline:
@@ -107,7 +107,7 @@ class Driver:
         return {}
 
     def worker(self, form: str) -> dict[str, Any]:
-        """The commands that start a worker of a form."""
+        """Return the commands that start a worker of this form."""
         return {"commands": self.module.worker(form)}
 
     def _timed(self, function: Callable[[int], Any], count: int) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Driver:
 
 def main() -> None:
     """Answer until stdin ends."""
-    # Not stdout, where a library may print.
+    # Do not use stdout: a library may print there.
     answers = open(os.environ["BENCH_ANSWERS"], "w", encoding="utf-8")  # noqa: SIM115
     with asyncio.Runner() as runner:
         driver = Driver(importlib.import_module(f"bench.systems.{sys.argv[1]}"), runner)
@@ -134,7 +134,7 @@ def main() -> None:
                 traceback.print_exc()
                 answer = {"error": f"{type(error).__name__}: {error}"}
             print(json.dumps(answer), file=answers, flush=True)
-    # What a library still has open (pools, readers) is no concern of the bench.
+    # Exit without waiting for pools or readers that a library still has open.
     os._exit(0)
 
 

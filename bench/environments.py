@@ -1,4 +1,4 @@
-"""An environment of its own for each system that is compared, with what its lock file pins."""
+"""Installs each compared system in its own environment, with the packages of its lock file."""
 
 import hashlib
 import json
@@ -14,11 +14,11 @@ LOCKS = Path(__file__).parent / "requirements"
 
 
 class SetUpFailed(Exception):
-    """Raised when an environment cannot be made."""
+    """Raised when an environment cannot be created."""
 
 
 def python(name: str) -> Path:
-    """The interpreter of an environment, which is made if it is missing or its lock changed."""
+    """Return an environment's interpreter. Creates it if it is missing or its lock changed."""
     folder = FOLDER / name
     interpreter = folder / "bin" / "python"
     lock = LOCKS / f"{name}.txt"
@@ -46,7 +46,7 @@ def python(name: str) -> Path:
 
 
 def versions(interpreter: Path) -> dict[str, str]:
-    """The packages of an environment that matter for its speed."""
+    """Return the versions of the packages that affect the speed of an environment."""
     wanted = (
         "celery kombu gevent dramatiq taskiq taskiq-redis huey rq arq saq redis hiredis uvloop"
     ).split()

@@ -1,4 +1,4 @@
-"""Medians, their spread, and ratios between systems, from what the rounds measured."""
+"""Computes medians, spreads and ratios between systems from the figures of all rounds."""
 
 import statistics
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Summary:
-    """The median of some figures, the least and the greatest of them, and how many there are."""
+    """The median, minimum, maximum and number of some figures."""
 
     median: float
     least: float
@@ -27,12 +27,12 @@ class Summary:
 
     @property
     def spread(self) -> float:
-        """Half of what lies between least and greatest, as a share of the median."""
+        """Half the range from minimum to maximum, as a share of the median."""
         return (self.greatest - self.least) / 2 / self.median if self.median else 0.0
 
 
 def summarise(values: list[float]) -> Summary | None:
-    """None where there is nothing."""
+    """Return the summary of some values; None if there are none."""
     if not values:
         return None
     return Summary(statistics.median(values), min(values), max(values), len(values))
@@ -46,14 +46,14 @@ class Results:
         self.systems = list(dict.fromkeys(sample.system for sample in samples))
 
     def of(self, system: str, measure: Measure) -> Summary | None:
-        """A system's values in all rounds."""
+        """Return the summary of a system's values in all rounds."""
         return summarise(list(self._by_round(system, measure).values()))
 
     def ratio(self, measure: Measure, ours: str, theirs: str) -> Summary | None:
-        """How many times better the first is than the second, round by round.
+        """Return how many times better the first system is than the second, round by round.
 
-        Above 1 the first is faster, or needs less. Rounds that lack one of them do not count,
-        nor does a figure of zero, with which nothing can be compared.
+        Above 1, the first is faster or needs less. Rounds in which one of the two figures is
+        missing or zero are left out.
         """
         first, second = self._by_round(ours, measure), self._by_round(theirs, measure)
         pairs = [(first[number], second[number]) for number in first.keys() & second.keys()]
@@ -62,7 +62,7 @@ class Results:
         return summarise([a / b for a, b in pairs if a > 0 and b > 0])
 
     def verdict(self, measure: Measure, ours: str, theirs: str) -> str:
-        """Who is ahead: ``ours``, ``theirs``, ``level`` where the rounds disagree, or nothing."""
+        """Return ``ours`` or ``theirs``, ``level`` if the rounds disagree, "" without figures."""
         ratio = self.ratio(measure, ours, theirs)
         if ratio is None:
             return ""

@@ -1,16 +1,16 @@
-"""How a system fares as its queue grows: rates and memory at each length.
+"""Measures rates and memory of a system at several queue lengths.
 
-Flat rates and a client and worker that stay as small as they were say that nothing in the system
-looks at the whole queue.
+If the rates, the client's memory and the worker's memory stay constant, no part of the system
+scans the whole queue.
 """
 
 from bench.measures import WARM_UP, Figures, Measure, Scale
 from bench.sessions import Session
 from bench.systems import Form, System
 
-# Others take minutes to fill a longer one.
+# Other systems take minutes to fill a longer queue.
 LONGEST_OF_OTHERS = 100_000
-# From this length on ours is also drained to the end, tenth by tenth.
+# From this length on, our queue is drained completely and measured in tenths.
 DRAINED_WHOLE = 1_000_000
 
 KINDS = {
@@ -37,14 +37,14 @@ WHOLE = {
 
 
 def measure(kind: str, length: int, *, sent: bool = False) -> Measure:
-    """One figure at one length; `sent`: of ``producer send --count`` in place of the library."""
+    """Return a measure at one length. `sent`: for ``producer send --count``, not the library."""
     title, unit, more_is_better = KINDS[kind]
     key = f"{'sent' if sent else 'growth'}_{kind}_{length}"
     return Measure(key, f"{title}, {length:,} queued", unit, more_is_better=more_is_better)
 
 
 def growth(system: System, scale: Scale) -> Figures:
-    """Fill a queue of each length; have a worker drain a part of it."""
+    """For each length, fill a queue and let a worker drain part of it."""
     for length in scale.lengths:
         if system.is_ours or length <= LONGEST_OF_OTHERS:
             yield from _at(length, system, scale)
@@ -57,7 +57,7 @@ def _at(length: int, system: System, scale: Scale) -> Figures:
         return measure(kind, length).key, value
 
     with Session(system) as session:
-        # The first publishing opens connections.
+        # The first message opens the connections.
         session.tell("enqueue", count=1)
         memory = session.redis_numbers()["memory"]
         answer = session.tell("enqueue_bulk", count=length)
@@ -79,7 +79,7 @@ def _at(length: int, system: System, scale: Scale) -> Figures:
 
 
 def _tenths(length: int, session: Session) -> Figures:
-    """From the first tenth on, which has run."""
+    """Yield the figures of the later tenths. The first tenth has already run."""
     rates = []
     yield "whole_worker_first", session.worker_memory_bytes() / 1e6
     since, done = session.wait_until_ran(length // 10), session.ran

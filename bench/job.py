@@ -1,6 +1,6 @@
-"""What a task of every system does: note that it ran, in one byte of a file.
+"""The body of every system's task: append one byte to a file.
 
-The bench sees from the file's size how many have run, and need not ask Redis for it.
+The file's size is the number of tasks that have run, so the bench does not need to ask Redis.
 """
 
 import os
@@ -9,5 +9,5 @@ _file = os.open(os.environ["BENCH_RAN"], os.O_WRONLY | os.O_APPEND | os.O_CREAT,
 
 
 def ran() -> None:
-    """Note it; one write of one byte, which all processes can share."""
+    """Append one byte in a single write, which is safe across processes."""
     os.write(_file, b".")

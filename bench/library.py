@@ -1,6 +1,6 @@
-"""The library's hand-overs: ``python -m bench.library``.
+"""The latency of queues and locks: ``python -m bench.library``.
 
-How long a waiting `get` or `acquire` takes to hear of the `put` or `release`.
+Measures the time from a `put` or `release` to the return of a waiting `get` or `acquire`.
 Start it with a stack: TASK_MODULES=bench producer stack -- python -m bench.library
 """
 
@@ -23,26 +23,26 @@ from shared import multiprocessing as ours
 
 
 def tell_waits(questions: Any, answers: Any) -> None:
-    """On a worker: how long each item was on its way here."""
+    """On a worker: answer each item with the seconds since it was sent."""
     for sent in iter(questions.get, None):
         answers.put(time.time() - sent)
 
 
 def tell_turns(lock: Any, released: Any, questions: Any, answers: Any) -> None:
-    """On a worker: how long after its release each turn at a lock began here."""
+    """On a worker: acquire the lock each time, and answer the seconds since its release."""
     for _ in iter(questions.get, None):
         with lock:
             answers.put(time.time() - released.value)
 
 
 def queue_waits(times: int) -> list[float]:
-    """Seconds from a `put` to the return of the `get` that waited for it."""
+    """Return the seconds from each `put` to the return of the waiting `get`."""
     questions, answers = ours.Queue(), ours.Queue()
     process = ours.Process(target=tell_waits, args=(questions, answers))
     process.start()
     found = []
     for _ in range(times):
-        time.sleep(0.02)  # it waits again by now
+        time.sleep(0.02)  # by now the process waits for the next item
         questions.put(time.time())
         found.append(answers.get(timeout=30))
     questions.put(None)
@@ -51,7 +51,7 @@ def queue_waits(times: int) -> list[float]:
 
 
 def lock_waits(times: int) -> list[float]:
-    """Seconds from a `release` to the return of the `acquire` that waited for it."""
+    """Return the seconds from each `release` to the return of the waiting `acquire`."""
     lock, released, questions, answers = ours.Lock(), ours.Value("d"), ours.Queue(), ours.Queue()
     process = ours.Process(target=tell_turns, args=(lock, released, questions, answers))
     process.start()
@@ -59,7 +59,7 @@ def lock_waits(times: int) -> list[float]:
     for _ in range(times):
         lock.acquire()
         questions.put("your turn")
-        time.sleep(0.05)  # it waits for the lock by now
+        time.sleep(0.05)  # by now the process waits for the lock
         released.value = time.time()
         lock.release()
         found.append(answers.get(timeout=30))

@@ -1,8 +1,8 @@
-"""Beside Redis itself: how fast it answers the very commands that ours sends.
+"""Compares our rates with those of Redis alone for the same commands.
 
-Ours is recorded at work; then its commands are sent again to an empty Redis, in the same order,
-by a loop that does nothing else: one after the other, and many in each round trip. Where there is
-a ``redis-benchmark``, its LPUSH of a message as large stands beside them.
+The commands that Day Six sends are recorded. A loop that does nothing else then sends them to an
+empty Redis in the same order, first one by one, then many in each round trip. If
+``redis-benchmark`` is installed, its LPUSH of messages of the same size is measured too.
 """
 
 import re
@@ -17,22 +17,22 @@ from bench.sessions import SENT_TO, Failed, Session
 from bench.systems import Form, System
 
 AT_ONCE = 100
-# What is compared: measures of ours.
+# The measures of Day Six that are compared.
 OF = ("enqueue", "enqueue_bulk", "drain_threads", "gather")
 ONE_BY_ONE, TOGETHER = "replay_1", "replay_100"
 BENCHMARKS = ("redis-benchmark", "valkey-benchmark")
 BENCHMARK_ONE_BY_ONE, BENCHMARK_TOGETHER = "lpush_1", "lpush_100"
-# How long the last acknowledgements may take.
+# Time for the last acknowledgements to reach Redis.
 _SETTLED_S = 0.5
 
 
 def measure(kind: str, of: str = "") -> Measure:
-    """A rate of Redis itself, to compare one of ours with."""
+    """Return the measure of a rate of Redis alone."""
     return Measure("_".join(filter(None, [kind, of])), kind, "tasks/s", more_is_better=True)
 
 
 def limits(system: System, scale: Scale) -> Figures:
-    """The rates of its commands without it."""
+    """Yield the rates at which Redis alone answers a system's commands."""
     queueing, message = _record_queueing(system, scale)
     yield from _replay(system, queueing, {key: _counts(scale)[key] for key in OF[:3]})
     yield from _replay(system, _record_calls(system, scale), {"gather": scale.gather})
@@ -45,7 +45,7 @@ def limits(system: System, scale: Scale) -> Figures:
 
 
 def benchmark() -> str | None:
-    """Redis' own benchmark, if there is one."""
+    """Return the path of Redis' benchmark tool; None if it is not installed."""
     return next(filter(None, map(shutil.which, BENCHMARKS)), None)
 
 
@@ -58,7 +58,7 @@ def _counts(scale: Scale) -> dict[str, int]:
 
 
 def _record_queueing(system: System, scale: Scale) -> tuple[dict[str, list[Command]], bytes]:
-    """What is sent for enqueueing and draining; and one message."""
+    """Return the commands for enqueueing and draining, and one message."""
     counts = _counts(scale)
     with Session(system) as session, Recording(session.redis) as recording:
         session.tell("enqueue", count=10)
@@ -93,7 +93,7 @@ def _replay(system: System, recorded: dict[str, list[Command]], counts: dict[str
                 if name in counts:
                     yield measure(kind, name).key, counts[name] / seconds
             if left := session.redis.llen(SENT_TO):
-                raise Failed(f"the commands were sent again, and {left} tasks are left")
+                raise Failed(f"after the replay, {left} tasks are left in the queue")
 
 
 def _lpush(tool: str, session: Session, message: bytes, count: int, at_once: int) -> float:
@@ -111,5 +111,5 @@ def _lpush(tool: str, session: Session, message: bytes, count: int, at_once: int
     )
     found = re.findall(r"([\d.]+) requests per second", done.stdout)
     if not found:
-        raise Failed(f"{tool} says no rate: {(done.stderr or done.stdout).strip()[-200:]}")
+        raise Failed(f"{tool} printed no rate: {(done.stderr or done.stdout).strip()[-200:]}")
     return float(found[-1])

@@ -1,4 +1,4 @@
-"""Where a run was made: the machine, and the day."""
+"""Describes the machine and the date of a run."""
 
 import datetime
 import os
@@ -11,7 +11,7 @@ from producer.stack import _redis_server
 
 
 def circumstances() -> dict[str, Any]:
-    """The day and the machine, for a report."""
+    """Return the date and the machine, for a report."""
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "machine": machine(),
@@ -19,7 +19,7 @@ def circumstances() -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Its cores, its processor, its software; the load is filled in by who measures."""
+    """Return the cores, the processor and the software. The caller sets the load later."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -41,7 +41,7 @@ def machine() -> dict[str, Any]:
 
 
 def describe(found: dict[str, Any]) -> str:
-    """What `machine` found, in one sentence."""
+    """Return the result of `machine` as text."""
     return (
         f"{found['cores']} cores ({found['processor']}), {found['system']}, Python "
         f"{found['python']}, {found['redis']}. Load of the machine at each session, median: "

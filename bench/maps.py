@@ -1,4 +1,4 @@
-"""Beside the standard library: a map of calls that do nothing, on two processes here and there."""
+"""Compares a map of empty calls on two processes with the same map in `multiprocessing`."""
 
 import statistics
 
@@ -7,7 +7,7 @@ from bench.sessions import Session
 from bench.systems import System
 
 ITEMS = 20_000
-# How the local pool is asked: key, title, chunksize.
+# The variants of the local pool: key, title, chunksize.
 WAYS: tuple[tuple[str, str, int | None], ...] = (
     ("one_by_one", "`chunksize=1`", 1),
     ("default", "default chunks", None),
@@ -15,16 +15,16 @@ WAYS: tuple[tuple[str, str, int | None], ...] = (
 
 
 def measure(way: str) -> Measure:
-    """How long the local pool takes, beside ours."""
+    """Return the measure of the local pool's time, divided by ours."""
     return Measure(f"map_{way}", f"map, {way}", "times as long", more_is_better=True)
 
 
 def maps(system: System, scale: Scale) -> Figures:
-    """How long a local pool takes for a map, in each way, beside ours: the median of some pairs."""
+    """Yield the local pool's time divided by ours for each variant: the median of some pairs."""
     with Session(system) as session:
         session.start_worker("maps")
         ways = {key: chunksize for key, _, chunksize in WAYS}
-        # The first one opens connections, and finds out when the worker is there.
+        # The first map opens the connections, and waits until the worker is ready.
         session.tell("maps", items=ITEMS, ways=ways)
         found: dict[str, list[float]] = {key: [] for key in ways}
         for _ in range(scale.maps):

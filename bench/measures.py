@@ -1,4 +1,4 @@
-"""What is measured, and how: each part of a round is one session of one system."""
+"""The measures and how they are taken. Each part of a round is one session of one system."""
 
 import statistics
 import time
@@ -11,7 +11,7 @@ from bench.systems import Form, System
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure: its name, its unit, and whether more of it is better."""
+    """The name and unit of a figure, and its better direction."""
 
     key: str
     title: str
@@ -51,7 +51,7 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything."""
+    """The sizes of a run."""
 
     enqueue: int
     drain: int
@@ -106,22 +106,22 @@ TINY = Scale(
     rounds_growth=1,
 )
 CALLERS = 50
-# The clock starts when this share of the tasks has run: what a worker loads at first is not
-# what a task costs.
+# The clock starts when this share of the tasks has run, so that a worker's start-up cost is not
+# counted as a cost of the tasks.
 WARM_UP = 0.1
 
 Figures = Iterator[tuple[str, float]]
 
 
 def drain(form: Form, system: System, scale: Scale) -> Figures:
-    """Fill a queue, then have one worker empty it."""
+    """Fill a queue, then let one worker drain it."""
     with Session(system) as session:
         if not session.tell("worker", form=form)["commands"]:
             return
         before = session.redis_numbers()
         filled = scale.drain
         if form is Form.THREADS:
-            # The first publishing opens connections.
+            # The first message opens the connections.
             session.tell("enqueue", count=10)
             for key in ("enqueue", "enqueue_bulk"):
                 answer = session.tell(key, count=scale.enqueue)
@@ -155,7 +155,7 @@ def drain(form: Form, system: System, scale: Scale) -> Figures:
 
 
 def calls(system: System, scale: Scale) -> Figures:
-    """Call and wait, alone and among others; then let the worker stand idle."""
+    """Measure calls of one caller and of many, then an idle worker."""
     with Session(system, results=True) as session:
         session.start_worker(Form.THREADS)
         session.tell("enqueue", count=1)

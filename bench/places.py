@@ -1,4 +1,4 @@
-"""Where the workers of `bench.scaling` run: processes of this machine, or containers."""
+"""The places where `bench.scaling` runs workers: processes of this machine, or containers."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ THREADS = 10
 
 
 class Processes:
-    """Worker processes on a Redis of their own; a context manager."""
+    """A context manager that runs worker processes with their own Redis."""
 
     def __init__(self, system: System) -> None:
         self._session = Session(system)
@@ -37,7 +37,7 @@ class Processes:
         self._session.__exit__(*error)
 
     def start(self, workers: int) -> None:
-        """Have so many, all of them waiting for tasks."""
+        """Start this many workers, and wait until all of them wait for tasks."""
         for _ in range(workers):
             self._session.start_worker(Form.THREADS)
         self._session.wait(
@@ -45,33 +45,33 @@ class Processes:
             START_WITHIN_S,
             f"the start of {workers} workers",
         )
-        # Looked for once: a look at all processes takes long where they are busy.
+        # List the processes only once: that is slow on a busy machine.
         self._processes = self._session.worker_processes()
 
     def fill(self, load: Load, count: int) -> None:
-        """Put so many tasks into the empty queue, at once."""
+        """Put this many tasks into the empty queue in one call."""
         args = [] if load.seconds is None else [load.seconds]
         self._session.tell("fill", task=load.task, args=args, count=count)
 
     @property
     def ran(self) -> int:
-        """How many have run."""
+        """The number of tasks that have run."""
         return self._session.ran
 
     def wait_until_ran(self, count: int) -> float:
-        """The moment at which so many had run."""
+        """Wait until this many tasks have run. Returns that moment."""
         return self._session.wait_until_ran(count)
 
     def cpu_s(self) -> tuple[float, float]:
-        """Processor time of the workers and of Redis so far."""
+        """Return the seconds of processor time of the workers and of Redis so far."""
         return sum(map(cpu_s_of, self._processes)), self._session.redis_numbers()["cpu"]
 
     def memory_bytes(self) -> int:
-        """Memory of the workers, what processes share counted once."""
+        """Return the memory of the workers. Shared memory counts once."""
         return self._session.worker_memory_bytes()
 
 
-# In a container: nanoseconds, or a line with microseconds, as its kernel has it.
+# Prints nanoseconds, or a line with microseconds; that depends on the kernel.
 _CPU = "cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null || cat /sys/fs/cgroup/cpu.stat"
 _MEMORY = (
     "cat /sys/fs/cgroup/memory/memory.usage_in_bytes 2>/dev/null || "
@@ -80,9 +80,9 @@ _MEMORY = (
 
 
 class Containers:
-    """Containers of the service ``threads``, by ``docker compose --scale``; a context manager.
+    """A context manager that runs containers of the service ``threads``.
 
-    Flower is stopped meanwhile: it would have the workers send events.
+    Flower is stopped meanwhile, because it would make the workers send events.
     """
 
     def __init__(self, image: str) -> None:
@@ -103,7 +103,7 @@ class Containers:
         noted.mkdir()
         self._ran_file = noted / "ran"
         self._ran_file.touch()
-        # The containers' user is another one.
+        # The containers run as another user.
         self._ran_file.chmod(0o666)
         (self._folder / "override.json").write_text(json.dumps(_override(noted)))
         return self
@@ -114,7 +114,7 @@ class Containers:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self, workers: int) -> None:
-        """Have so many, all of them healthy."""
+        """Start this many workers, and wait until all are healthy."""
         scale = f"threads={workers}"
         self._compose("up", "--detach", "--wait", "--no-build", "--scale", scale, "threads")
         self._compose("stop", "--timeout", "5", "flower")
@@ -122,22 +122,22 @@ class Containers:
         self._redis = self._compose("ps", "--quiet", "redis").split()
 
     def fill(self, load: Load, count: int) -> None:
-        """Put so many tasks into the empty queue, at once."""
+        """Put this many tasks into the empty queue in one call."""
         args = () if load.seconds is None else (load.seconds,)
         code = (
             "from bench.systems import day_six; "
             f"day_six.fill(day_six.{load.task}.name, {args!r}, {count})"
         )
-        # In a container that is there: making one lasts longer than many tasks.
+        # Use a running container: creating one takes longer than running many tasks.
         _run(["docker", "exec", self._workers[0], "python", "-c", code])
 
     @property
     def ran(self) -> int:
-        """How many have run."""
+        """The number of tasks that have run."""
         return self._ran_file.stat().st_size
 
     def wait_until_ran(self, count: int) -> float:
-        """The moment at which so many had run."""
+        """Wait until this many tasks have run. Returns that moment."""
         deadline = time.monotonic() + ANSWER_WITHIN_S
         while self.ran < count:
             if time.monotonic() > deadline:
@@ -146,7 +146,7 @@ class Containers:
         return time.monotonic()
 
     def cpu_s(self) -> tuple[float, float]:
-        """Processor time of the workers' containers and of Redis' so far."""
+        """Return the seconds of processor time of the workers' containers and of Redis' so far."""
         workers, redis = (
             sum(map(parse_cpu, self._read(containers, _CPU)))
             for containers in (self._workers, self._redis)
@@ -154,11 +154,11 @@ class Containers:
         return workers, redis
 
     def memory_bytes(self) -> int:
-        """Memory of the workers' containers, with what the kernel keeps for them."""
+        """Return the memory of the workers' containers, including kernel caches."""
         return sum(map(int, self._read(self._workers, _MEMORY)))
 
     def _read(self, containers: list[str], script: str) -> list[str]:
-        # All at once: the tasks go on meanwhile.
+        # Read all containers in parallel, because the tasks keep running.
         commands = [["docker", "exec", name, "sh", "-c", script] for name in containers]
         with ThreadPoolExecutor(len(commands)) as executor:
             return list(executor.map(_run, commands))
@@ -172,7 +172,7 @@ class Containers:
 
 
 def parse_cpu(text: str) -> float:
-    """Seconds, from a container's ``cpu.stat`` or ``cpuacct.usage``."""
+    """Return the seconds in a container's ``cpu.stat`` or ``cpuacct.usage``."""
     name, *words = text.split()
     return float(words[0]) / 1e6 if name == "usage_usec" else float(name) / 1e9
 
@@ -203,7 +203,7 @@ def _run(command: list[str], more: dict[str, str] | None = None) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise Failed(f"{' '.join(command[:2])} does not end within {error.timeout:g} s") from None
+        raise Failed(f"{' '.join(command[:2])} did not end within {error.timeout:g} s") from None
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
         raise Failed(f"docker failed: {said}")

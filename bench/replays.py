@@ -1,5 +1,5 @@
-"""The commands that a system sent to Redis, recorded, and sent again by a loop that does nothing
-else: how fast the same work could be without Python around it.
+"""Records the commands that a system sends to Redis, and replays them in a loop that does nothing
+else. The replay shows how fast the same work could be without the system's own code.
 """
 
 import ast
@@ -17,8 +17,8 @@ from bench.sessions import Failed
 
 Command = list[bytes]
 
-# Of a connection rather than of a task; or they would wait, or give what the replay's own time
-# decides (a stream's numbers).
+# Commands that belong to a connection and not to a task, that would block, or whose result depends
+# on the time of the replay (ids of stream entries).
 _SKIPPED = frozenset(
     b"HELLO AUTH CLIENT SELECT PING ECHO INFO MONITOR CONFIG COMMAND SUBSCRIBE PSUBSCRIBE "
     b"UNSUBSCRIBE PUNSUBSCRIBE BRPOP BLPOP BLMOVE BLMPOP BZPOPMIN XREAD XREADGROUP XTRIM".split()
@@ -31,7 +31,7 @@ _MARK = b"bench:mark:"
 
 
 def parse(line: bytes) -> tuple[bytes, Command] | None:
-    """Who sent a command and what, from a line of MONITOR; None for what a script did."""
+    """Return sender and command of a line of MONITOR; None for a command that a script ran."""
     found = _LINE.match(line)
     if found is None or found[1] == b"lua":
         return None
@@ -40,7 +40,7 @@ def parse(line: bytes) -> tuple[bytes, Command] | None:
 
 
 class Recording:
-    """A context manager that records the commands sent to Redis, between marks."""
+    """A context manager that records the commands sent to Redis, grouped by marks."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -68,11 +68,11 @@ class Recording:
         deadline = time.monotonic() + _WITHIN_S
         while word not in self._marked:
             if time.monotonic() > deadline:
-                raise Failed("Redis does not show what it is told")
+                raise Failed("MONITOR does not show a command that was sent")
             time.sleep(0.002)
 
     def commands(self) -> dict[str, list[Command]]:
-        """What was told under each mark, in order; what came before the first is under ''."""
+        """Return the commands after each mark, in order. '' holds those before the first mark."""
         own = str(self._client.client_info()["addr"]).encode()
         name, found = "", {"": list[Command]()}
         for line in self._lines:
@@ -100,7 +100,7 @@ class Recording:
 
 
 def play(client: redis.Redis, commands: list[Command], *, at_once: int = 1) -> float:
-    """Seconds until Redis has answered all, so many in each round trip."""
+    """Return the seconds until Redis has answered all; each round trip has `at_once` commands."""
     where = client.connection_pool.connection_kwargs
     chunks = _chunks([_packed(words) for words in commands], at_once)
     reader = hiredis.Reader()
@@ -122,7 +122,7 @@ def _packed(words: Command) -> bytes:
 
 
 def _chunks(packed: list[bytes], at_once: int) -> list[tuple[bytes, int]]:
-    """Some in each round trip, and not too many bytes."""
+    """Group commands into round trips, limited in number and in bytes."""
     chunks: list[tuple[bytes, int]] = []
     waiting: list[bytes] = []
     for data in packed:
@@ -136,6 +136,6 @@ def _chunks(packed: list[bytes], at_once: int) -> list[tuple[bytes, int]]:
 
 
 def _check(answer: Any) -> None:
-    # A script that Redis does not know yet was sent in full next, then as now.
+    # NOSCRIPT is expected: as in the recording, the next command sends the whole script.
     if isinstance(answer, hiredis.ReplyError) and not str(answer).startswith("NOSCRIPT"):
-        raise Failed(f"Redis refuses what it took before: {answer}")
+        raise Failed(f"Redis refused a replayed command: {answer}")

@@ -1,4 +1,4 @@
-"""What a run found, for people (a table, Markdown, a chart) and for programs (JSON)."""
+"""Writes the results of a run for people (a table, Markdown, a chart) and programs (JSON)."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from bench.tables import markdown as markdown_table
 
 
 class NoReport(Exception):
-    """Raised when a file is not what `write` wrote."""
+    """Raised when a file is not a report that `write` wrote."""
 
 
 def write(folder: Path, results: Results, about: dict[str, Any]) -> None:
@@ -28,7 +28,7 @@ def write(folder: Path, results: Results, about: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> tuple[Results, dict[str, Any]]:
-    """What `write` wrote as JSON; `NoReport` if something else is there."""
+    """Return the content of a ``bench.json``. Raises `NoReport` if the file is anything else."""
     try:
         about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found = Results([Sample(**sample) for sample in about.pop("samples")])
@@ -39,7 +39,7 @@ def read(path: Path) -> tuple[Results, dict[str, Any]]:
 
 
 def markdown(results: Results, about: dict[str, Any]) -> str:
-    """The whole report."""
+    """Return the whole report as Markdown."""
     lines = [
         "# Speed",
         "",
@@ -48,8 +48,8 @@ def markdown(results: Results, about: dict[str, Any]) -> str:
         "",
         "## Figures",
         "",
-        "Median of the rounds, and half of what lies between the least and the greatest. "
-        "A figure without it is of one round. A dash: the system has no such form, or failed "
+        "Each figure is the median of the rounds, ± half the range from minimum to maximum. "
+        "A figure without ± is from one round. A dash: the system has no such form, or failed "
         "(below).",
         "",
         *markdown_table(figures(results)),
@@ -86,7 +86,7 @@ def markdown(results: Results, about: dict[str, Any]) -> str:
 
 
 def compares(results: Results) -> bool:
-    """Whether ours stands beside another system."""
+    """True if Day Six was measured together with another system."""
     return OURS in results.systems and len(results.systems) > 1
 
 
@@ -98,14 +98,14 @@ def _growth(results: Results) -> list[str]:
         "## As the queue grows",
         "",
         "The queue is filled in one bulk; then one worker with 10 threads drains a part of it. "
-        "The client's memory is the most that its process had, the worker's what it has after "
-        "that part, what its processes share counted once. Longer queues than 100,000 are ours "
-        "alone: the others take minutes to fill one.",
+        "The client's memory is its peak. The worker's memory is measured after that part; shared "
+        "memory counts once. Only Day Six is measured with more than 100,000 queued tasks, because "
+        "the other systems take minutes to fill such a queue.",
         "",
         *markdown_table(chapters.growing(results)),
         "",
         *(line for text in chapters.whole(results) for line in (text, "")),
-        "The longest queue beside the shortest; 1 is as it was:",
+        "The longest queue divided by the shortest; 1 means no change:",
         "",
         *markdown_table(chapters.steadiness(results)),
     ]
@@ -119,14 +119,14 @@ def _limits(results: Results) -> list[str]:
         "",
         "## Beside Redis itself",
         "",
-        f"The commands that {OURS} sends to Redis were recorded, and sent again to an empty Redis "
-        "by a loop that does nothing else, over one connection: first one by one, then "
-        f"{limits.AT_ONCE} in each round trip. Of a call's commands, its client's reading is left "
-        "out. "
+        f"The commands that {OURS} sends to Redis were recorded. A loop that does nothing else "
+        "sent them again to an empty Redis, over one connection: first one by one, then "
+        f"{limits.AT_ONCE} in each round trip. The commands with which clients read results are "
+        "left out. "
         + (
-            "`redis-benchmark` pushes messages as large, over one connection too."
+            "`redis-benchmark` pushes messages of the same size, also over one connection."
             if "`redis-benchmark`" in " ".join(rows[0])
-            else "There was no `redis-benchmark` on the PATH to stand beside it."
+            else "`redis-benchmark` was not measured: it is not on the PATH."
         ),
         "",
         *markdown_table(rows),
@@ -143,15 +143,15 @@ def _maps(results: Results) -> list[str]:
         "",
         "## Beside `multiprocessing`",
         "",
-        f"The same map, in turns, on a prefork worker of {OURS} with two processes and on a local "
-        "pool of two; the median of the ratios.",
+        f"The same map ran alternately on a prefork worker of {OURS} with two processes and on a "
+        "local pool of two. The figure is the median of the ratios.",
         "",
         *markdown_table(rows),
     ]
 
 
 def figures(results: Results) -> Rows:
-    """One row for each measure, one column for each system, the header first."""
+    """Return a header, and a row for each measure with a column for each system."""
     rows = [["", "unit", *results.systems]]
     for measure in MEASURES:
         cells = [cell(results.of(system, measure)) for system in results.systems]
@@ -161,7 +161,7 @@ def figures(results: Results) -> Rows:
 
 
 def ratios(results: Results) -> Rows:
-    """The same, with ratios."""
+    """Return a header, and a row for each measure with the ratio to each other system."""
     others = [name for name in results.systems if name != OURS]
     rows = [["", *others]]
     for measure in MEASURES:
@@ -172,7 +172,7 @@ def ratios(results: Results) -> Rows:
 
 
 def winners(results: Results) -> list[str]:
-    """A line for each other system: in what it is ahead of ours, and in what level."""
+    """Return a line for each other system: the measures in which it is ahead or level."""
     lines = []
     for name in results.systems:
         if name == OURS:
@@ -190,7 +190,7 @@ def winners(results: Results) -> list[str]:
 
 
 def _described(name: str, versions: dict[str, str]) -> list[str]:
-    # Which checkout it was, only the run itself knows.
+    # A report does not record the path of the other checkout.
     before = dataclasses.replace(SYSTEMS[OURS], setup="as in another checkout")
     system = {BEFORE: before, **SYSTEMS}[name]
     forms = "; ".join(f"for {form}: {what}" for form, what in system.forms)

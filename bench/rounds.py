@@ -22,17 +22,17 @@ PARTS: dict[str, Part] = {
     "limits": limits,
     "maps": maps,
 }
-# The parts that compare with something else than another system.
+# These parts do not compare Day Six with another system.
 OURS_ALONE = {"limits", "maps"}
 
 
 def order(
     names: list[str], rounds: int, parts: list[str], fewer: dict[str, int] | None = None
 ) -> Iterator[tuple[int, str, str]]:
-    """Round, part and system of each session; `fewer`: how many rounds a long part has.
+    """Yield round, part and system of each session. `fewer` limits the rounds of long parts.
 
-    The systems follow one another in each part, so that whatever else the machine does hurts
-    all alike; each round begins with another one.
+    In each part the systems run one after the other, so that other load on the machine affects
+    all of them equally. Each round begins with a different system.
     """
     for number in range(rounds):
         turn = number % len(names)

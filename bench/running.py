@@ -1,4 +1,4 @@
-"""The sessions of a run, one after the other: what they found, and what went wrong."""
+"""Runs the sessions one after the other, and collects their figures and failures."""
 
 import os
 import statistics
@@ -33,7 +33,7 @@ class Run:
 
     @property
     def load(self) -> float:
-        """The machine's load at the beginning of a session, in the middle of all."""
+        """The median of the machine's load at the beginning of each session."""
         return statistics.median(self.loads) if self.loads else 0.0
 
     @property
@@ -49,9 +49,9 @@ def run(
     scale: Scale,
     console: Console,
 ) -> Run:
-    """Measure, a line for each session; what fails or is interrupted is a line of the report.
+    """Run all sessions and print a line for each. The result lists failures and interruptions.
 
-    Raises `NothingMeasured`, or KeyboardInterrupt, where there would be nothing else in it.
+    Raises `NothingMeasured`, or KeyboardInterrupt, if there are no figures at all.
     """
     found = Run()
     try:
@@ -59,12 +59,12 @@ def run(
             found.loads.append(os.getloadavg()[0])
             started = time.monotonic()
             try:
-                # What was found before a failure is kept.
+                # Keep the figures that were measured before a failure.
                 for key, value in parts[part](systems[name], scale):
                     found.samples.append(Sample(name, key, number, value))
                 said = f"{time.monotonic() - started:.0f} s"
             except Exception as error:
-                # Go on after any error, also of the bench itself, to measure the other systems.
+                # After any error, even one in the bench, continue with the other systems.
                 failure = str(error) if isinstance(error, FORESEEN) else repr(error)
                 said = f"failed: {failure}"
                 found.failures.append(f"{name}, {part}, round {number + 1}: {failure}")

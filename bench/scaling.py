@@ -1,7 +1,7 @@
-"""Throughput from one worker to many: where it ends, and what ends it.
+"""Measures how throughput grows with the number of workers, and what limits it.
 
-Workers and Redis share a machine here, so cores are an end too. Which it is follows from the
-processor time that each took.
+Workers and Redis share one machine, so its cores can be the limit too. The processor time of each
+shows which limit applies.
 """
 
 import time
@@ -17,15 +17,15 @@ from bench.measures import Figures, Measure
 from bench.sessions import Failed
 from bench.tables import NONE, Rows, cell, number
 
-# Taken as used up from this share on: nothing ever uses all of it.
+# A resource counts as exhausted from this share on, because full use is never reached.
 NEAR = 0.85
-# With more than this of the cores, others are a part of the answer.
+# Name other processes as part of the limit if they use more than this many cores.
 MUCH = 0.25
 
 
 @dataclass(frozen=True)
 class Load:
-    """What each task does, and how many of them for each worker."""
+    """A task, and the number of tasks for each worker."""
 
     name: str
     title: str
@@ -54,44 +54,44 @@ KINDS = {
 
 
 class Place(Protocol):
-    """Where workers run: `bench.places`."""
+    """The place where workers run. `bench.places` implements it."""
 
     def start(self, workers: int) -> None:
-        """Have so many, all of them waiting for tasks."""
+        """Start this many workers, and wait until all of them wait for tasks."""
 
     def fill(self, load: Load, count: int) -> None:
-        """Put so many tasks into the empty queue, at once."""
+        """Put this many tasks into the empty queue in one call."""
 
     @property
     def ran(self) -> int:
-        """How many have run."""
+        """The number of tasks that have run."""
 
     def wait_until_ran(self, count: int) -> float:
-        """The moment at which so many had run."""
+        """Wait until this many tasks have run. Returns that moment."""
 
     def cpu_s(self) -> tuple[float, float]:
-        """Processor time of the workers and of Redis so far."""
+        """Return the seconds of processor time of the workers and of Redis so far."""
 
     def memory_bytes(self) -> int:
-        """Memory of the workers."""
+        """Return the memory of the workers."""
 
 
 def measured(
     place: AbstractContextManager[Place], load: Load, workers: int, share: float
 ) -> Figures:
-    """One size: the workers are there and warm; then the queue is full, and the clock runs."""
+    """Start and warm up the workers, fill the queue, and measure until it is drained."""
     first, count = 20 * workers, max(20, int(load.each * workers * share))
     total = first + count
     with place as at:
         at.start(workers)
-        # Every thread of every worker has run something by then.
+        # Afterwards every thread of every worker has run a task.
         at.fill(load, first)
         at.wait_until_ran(first)
         at.fill(load, count)
         before, others = at.cpu_s(), _busy_s()
         began, done = time.monotonic(), at.ran
         if done >= total:
-            raise Failed(f"{count:,} tasks had run before the clock could start")
+            raise Failed(f"all {count:,} tasks ran before the measurement began")
         ended = at.wait_until_ran(total)
         seconds = ended - began
         after, others = at.cpu_s(), _busy_s() - others
@@ -107,7 +107,7 @@ def measured(
 
 
 def key(kind: str, load: Load, workers: int) -> str:
-    """The name of a figure."""
+    """Return the name of a figure."""
     return f"{kind}_{load.name}_{workers}"
 
 
@@ -120,7 +120,7 @@ def limit(
     others: float,
     cores: int,
 ) -> str:
-    """What keeps a throughput from growing, judged by the processor time of each."""
+    """Return the limit of the throughput, judged by processor times in cores."""
     if redis >= NEAR:
         return "Redis: its one thread is busy"
     if workers > 1 and times_one >= NEAR * workers:
@@ -134,7 +134,7 @@ def limit(
 
 
 def rows(results: Results, system: str, cores: int) -> Rows:
-    """A row for each task and number of workers."""
+    """Return a header, and a row for each task and number of workers."""
     table = [
         [
             "each task",
@@ -182,16 +182,16 @@ def rows(results: Results, system: str, cores: int) -> Rows:
 
 
 def configurations() -> Iterator[tuple[Load, int]]:
-    """All that may be measured."""
+    """Yield every pair of a task and a number of workers."""
     for load in LOADS.values():
         for workers in SIZES:
             yield load, workers
 
 
 def _busy_s() -> float:
-    """Processor time that the machine has spent, whoever had it."""
+    """Return the processor time that all processes of the machine have used."""
     times = psutil.cpu_times()._asdict()
     idle = times["idle"] + times.get("iowait", 0.0)
-    # What guests had is in the user's time too.
+    # The user time already includes the guests' time.
     guests = times.get("guest", 0.0) + times.get("guest_nice", 0.0)
     return float(sum(times.values()) - idle - guests)

@@ -1,4 +1,4 @@
-"""One system at work: a Redis of its own, its client, its worker; everything ends with it."""
+"""A session runs one system: its own Redis, its client and its workers."""
 
 import contextlib
 import json
@@ -26,11 +26,11 @@ POLL_S = 0.002
 
 
 class Failed(Exception):
-    """Raised if a system fails to carry out an order in time."""
+    """Raised if a system does not carry out an order in time."""
 
 
 class Session:
-    """A context manager; its methods raise `Failed`."""
+    """A context manager that runs one system. Its methods raise `Failed`."""
 
     def __init__(self, system: System, *, results: bool = False) -> None:
         self.system = system
@@ -58,12 +58,12 @@ class Session:
         """Give the client an order. Returns its answer."""
         request = json.dumps({"do": what, **arguments}).encode() + b"\n"
         pipe: Any = self._driver.stdin
-        with contextlib.suppress(BrokenPipeError):  # its end is noticed below
+        with contextlib.suppress(BrokenPipeError):  # `_answer` reports a client that has ended
             os.write(pipe.fileno(), request)
         return self._answer()
 
     def start_worker(self, form: str) -> float:
-        """Start a worker; the moment at which it was started."""
+        """Start a worker. Returns the moment of the start."""
         commands = self.tell("worker", form=form)["commands"]
         started = time.monotonic()
         for command in commands:
@@ -78,25 +78,25 @@ class Session:
 
     @property
     def ran(self) -> int:
-        """How many tasks have run."""
+        """The number of tasks that have run."""
         return self.ran_file.stat().st_size
 
     def wait_until_ran(self, count: int, within_s: float = ANSWER_WITHIN_S) -> float:
-        """Wait until so many have run; the moment at which they had."""
+        """Wait until this many tasks have run. Returns that moment."""
         self.wait(lambda: self.ran >= count, within_s, f"{count} tasks")
         return time.monotonic()
 
     def settle(self) -> float:
-        """Wait until nothing is queued or taken; the moment at which it was so."""
+        """Wait until no task is queued or in flight. Returns that moment."""
         self.tell("settled", within_s=60.0)
         return time.monotonic()
 
     def worker_cpu_s(self) -> float:
-        """Processor time of the worker's processes so far, with those that ended."""
+        """Return the processor time of all worker processes so far, including ended ones."""
         return sum(map(cpu_s_of, self.worker_processes()))
 
     def worker_memory_bytes(self) -> int:
-        """Memory of the worker's processes, what they share counted once."""
+        """Return the memory of the worker's processes. Shared memory counts once."""
         total = 0
         for process in self.worker_processes():
             with contextlib.suppress(psutil.Error):
@@ -104,7 +104,7 @@ class Session:
         return total
 
     def redis_numbers(self) -> dict[str, float]:
-        """Redis' counters so far, without the bench's own commands."""
+        """Return Redis' counters so far, without the bench's own commands."""
         stats: Any = self.redis.info("commandstats")
         everything: Any = self.redis.info("everything")
         commands = sum(
@@ -116,16 +116,16 @@ class Session:
             "commands": commands,
             "bytes": everything["total_net_input_bytes"] + everything["total_net_output_bytes"],
             "cpu": everything["used_cpu_user"] + everything["used_cpu_sys"],
-            # Without what connections need, of which some clients open hundreds.
+            # Leave out the memory of connections: some clients open hundreds.
             "memory": everything["used_memory"] - everything.get("mem_clients_normal", 0),
         }
 
     def client_peak_bytes(self) -> int:
-        """The most memory that the client's process has had so far."""
+        """Return the peak memory of the client's process so far."""
         return _peak_bytes(self._driver.pid)
 
     def send(self, count: int) -> tuple[float, int]:
-        """Have ``producer send`` queue so many; its seconds, and the most memory it had."""
+        """Queue tasks with ``producer send``. Returns its seconds and its peak memory in bytes."""
         command = [sys.executable, "-m", "producer", "send", "sleep", "0", "--json"]
         sender = self._launch("sender", [*command, "--count", str(count), "--pool", SENT_TO])
         peak_bytes = 0
@@ -133,7 +133,7 @@ class Session:
         while sender.poll() is None:
             peak_bytes = max(peak_bytes, _peak_bytes(sender.pid))
             if time.monotonic() > deadline:
-                raise Failed(f"producer send takes more than {ANSWER_WITHIN_S:g} s")
+                raise Failed(f"producer send took more than {ANSWER_WITHIN_S:g} s")
             time.sleep(POLL_S * 10)
         if sender.returncode:
             raise Failed(f"producer send failed: {self._log('sender')}")
@@ -141,7 +141,7 @@ class Session:
         return json.loads(said[said.index("{") : said.rindex("}") + 1])["seconds"], peak_bytes
 
     def worker_processes(self) -> list[psutil.Process]:
-        """The workers' processes that there are now."""
+        """Return the workers' processes that run now."""
         processes = []
         for worker in self._workers:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -168,7 +168,7 @@ class Session:
     def _start_driver(self) -> None:
         path = self._children.folder / "answers"
         os.mkfifo(path)
-        # Also for writing, so that it opens at once and never ends.
+        # Open for writing too: the open does not block, and reads never reach the end of the file.
         self._answers = open(os.open(path, os.O_RDWR), "rb", buffering=0)  # noqa: SIM115
         command = [str(self.system.python()), "-m", "bench.driver", self.system.module]
         self._driver = self._launch("driver", command, answers=path)
@@ -216,14 +216,14 @@ class Session:
             elif self._driver.poll() is not None:
                 raise Failed(f"its client ended: {self._log('driver')}")
             elif time.monotonic() > deadline:
-                raise Failed(f"its client does not answer within {ANSWER_WITHIN_S:g} s")
+                raise Failed(f"its client did not answer within {ANSWER_WITHIN_S:g} s")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise Failed(answer["error"])
         return answer
 
     def wait(self, true: Callable[[], bool], within_s: float, what: str) -> None:
-        """Wait until something is so, and for no worker that has ended."""
+        """Wait until a condition is true. Raises `Failed` if a worker has ended."""
         deadline = time.monotonic() + within_s
         while not true():
             for worker in self._workers:
@@ -241,7 +241,7 @@ class Session:
 
 
 def cpu_s_of(process: psutil.Process) -> float:
-    """Processor time of a process so far, with that of its children that have ended."""
+    """Return the processor time of a process so far, including its ended children."""
     with contextlib.suppress(psutil.Error):
         times = process.cpu_times()
         return float(times.user + times.system + times.children_user + times.children_system)
@@ -249,8 +249,8 @@ def cpu_s_of(process: psutil.Process) -> float:
 
 
 def _peak_bytes(pid: int) -> int:
-    """The most memory that a process has had; 0 once it has ended."""
-    # Not getrusage: there a process begins with what its parent had.
+    """Return the peak memory of a process; 0 if it has ended."""
+    # Not getrusage: its peak includes the memory of the parent before exec.
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition(":")

@@ -1,4 +1,4 @@
-"""How figures look in a table, and tables in Markdown and on a terminal."""
+"""Formats figures, and tables in Markdown and on a terminal."""
 
 from collections.abc import Iterable
 
@@ -7,13 +7,13 @@ from rich.table import Table
 
 from bench.figures import Summary
 
-# The header first.
+# The first row is the header.
 Rows = list[list[str]]
 NONE = "–"
 
 
 def number(value: float) -> str:
-    """Three digits that count."""
+    """Return a number with about three significant digits."""
     if value == 0:
         return "0"
     if abs(value) >= 100:
@@ -22,7 +22,7 @@ def number(value: float) -> str:
 
 
 def cell(summary: Summary | None) -> str:
-    """A median, and how far the rounds are apart."""
+    """Return a median and the spread of the rounds."""
     if summary is None:
         return NONE
     text = number(summary.median)
@@ -30,7 +30,7 @@ def cell(summary: Summary | None) -> str:
 
 
 def ratio_cell(ratio: Summary | None) -> str:
-    """A ratio and its range, bold where all rounds agree who is ahead."""
+    """Return a ratio and its range, in bold if all rounds agree which system is ahead."""
     if ratio is None:
         return NONE
     text = number(ratio.median)
@@ -42,14 +42,14 @@ def ratio_cell(ratio: Summary | None) -> str:
 
 
 def markdown(rows: Rows) -> list[str]:
-    """Its lines."""
+    """Return the lines of a table in Markdown."""
     header, *rest = rows
     lines = [header, ["---"] * len(header), *rest]
     return ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in lines]
 
 
 def show(console: Console, title: str, rows: Rows) -> None:
-    """On a terminal, as wide as it has to be."""
+    """Print a table on a terminal, as wide as the table needs."""
     header, *rest = rows
     table = Table(*map(plain, header), title=title or None, title_justify="left")
     for row in rest:
@@ -59,10 +59,10 @@ def show(console: Console, title: str, rows: Rows) -> None:
 
 
 def plain(text: str) -> str:
-    """Without the marks of Markdown."""
+    """Return text without its Markdown marks."""
     return text.replace("**", "").replace("`", "")
 
 
 def dashes_only(cells: Iterable[str]) -> bool:
-    """Whether nothing was found for a row."""
+    """True if a row has no figures."""
     return all(text == NONE for text in cells)

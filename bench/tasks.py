@@ -1,24 +1,24 @@
-"""Twelve kinds of work whose best pool is known beforehand: for `bench.truth`."""
+"""Twelve tasks whose best pool is known beforehand, for `bench.truth`."""
 
 import ctypes
 import hashlib
 import time
 
 ITEM_S = 0.06
-# Longer, so that sending does not bound what a gevent worker holds.
+# Longer than ITEM_S, so that sending does not limit a gevent worker's concurrency.
 WAIT_S = 0.25
 _LARGE = bytes(8 * 1024 * 1024)
 
 
 def _compute(seconds: float) -> None:
-    """Hold the GIL for so much processor time, whatever else the machine does."""
+    """Use this much processor time while holding the GIL, however busy the machine is."""
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         sum(range(200))
 
 
 def _compute_in_c(seconds: float) -> None:
-    """The same without the GIL."""
+    """Use this much processor time without holding the GIL."""
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         hashlib.sha256(_LARGE[: 1024 * 1024])
@@ -62,7 +62,7 @@ def waits_long(item: int) -> None:
 
 
 def waits_in_c(item: int) -> None:
-    """Waits where gevent cannot see it."""
+    """Wait in C code, where gevent cannot switch greenlets."""
     ctypes.CDLL(None).usleep(int(WAIT_S * 1e6))
 
 

@@ -1,7 +1,7 @@
-"""The recommendation of `producer compare` against truth: ``python -m bench.truth``.
+"""Checks the recommendations of `producer compare`: ``python -m bench.truth``.
 
-Twelve kinds of work whose best pool follows from what they do. A recommendation is right when it
-names that pool; beside it stands how much of the best that was measured it does.
+The best pool of twelve tasks is known from their code. A recommendation is right if it names that
+pool. The table also shows its rate as a share of the best measured rate.
 Start it with a stack: TASK_MODULES=bench producer stack -- python -m bench.truth
 """
 
@@ -26,7 +26,7 @@ from producer.laboratory.tasks import load_task
 from shared.pools import PoolKind
 
 PREFORK, THREADS, GEVENT = PoolKind
-# On at least two cores. Where two pools do the same, either is right.
+# The best pools on at least two cores. If two pools are equally fast, both are right.
 TRUTH = {
     "computes_all": {PREFORK},
     "computes_nine_tenths": {PREFORK},
@@ -45,7 +45,7 @@ ON = [Executor.SERIAL, Executor.THREAD, Executor.PREFORK, Executor.THREADS, Exec
 
 
 def judge(name: str, rounds: int) -> dict[str, Any]:
-    """What was recommended for a task, and how far that is from the best measured."""
+    """Return the recommendation for a task, and its rate compared with the best measured."""
     task = load_task(f"bench.tasks:{name}", "", "[]")
     comparison = Comparison(task, ON, rounds=rounds)
     comparison.run(lambda *_: None)

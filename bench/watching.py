@@ -1,4 +1,4 @@
-"""What `producer watch` costs while workers report tasks: ``python -m bench.watching``.
+"""Measures the cost of `producer watch` while workers report tasks: ``python -m bench.watching``.
 
 Start it with a stack: producer stack -- python -m bench.watching --rate 1000
 """
@@ -18,7 +18,7 @@ from shared.app import app
 
 
 def report_tasks(rate: float, grouped: bool, stop: threading.Event, sent: list[float]) -> None:
-    """Send the three events of each task, as a worker does, in groups or one by one."""
+    """Send three events for each task, like a worker, in groups or one by one."""
     with app.connection_for_write() as connection:
         dispatcher = app.events.Dispatcher(connection, hostname="busy@here")
         dispatcher.buffer_group = {"task"} if grouped else set()
@@ -62,7 +62,7 @@ def main() -> None:
     )
     sender.start()
     try:
-        read_for(ours, 4.0)  # its start
+        read_for(ours, 4.0)  # let the command start first
         process = psutil.Process(watch.pid)
         before = process.cpu_times()
         read_for(ours, arguments.seconds)

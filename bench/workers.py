@@ -1,9 +1,9 @@
 """Throughput with 1, 2, 4 and 8 workers: ``python -m bench.workers``.
 
-The workers are processes of this machine, with 10 threads each, on one Redis; with
-``--containers``, containers of the service `threads` of docker-compose.yml, whose image
-``docker compose build`` makes. The table says what the limit is: the cores, Redis, or the number
-of workers.
+The workers are processes of this machine with 10 threads each, on one Redis. With
+``--containers`` they are containers of the service `threads` in docker-compose.yml; build the
+image first with ``docker compose build``. The table names the limit: the cores, Redis, or the
+number of workers.
 """
 
 import argparse
@@ -32,12 +32,12 @@ from bench.systems import OURS, SYSTEMS, System
 from bench.tables import markdown, show
 
 SCALES = {"full": FULL, "quick": QUICK, "tiny": TINY}
-# Of the tasks of a full run.
+# Shares of the number of tasks in a full run.
 SHARES = {"full": 1.0, "quick": 0.25, "tiny": 0.01}
 
 
 def parts(loads: list[str], sizes: list[int], share: float, image: str | None) -> dict[str, Part]:
-    """A part for each task and number of workers."""
+    """Return a part for each task and number of workers."""
 
     def part(load: Load, workers: int, system: System, scale: Scale) -> Figures:
         place: AbstractContextManager[Place] = Containers(image) if image else Processes(system)
@@ -53,7 +53,7 @@ def parts(loads: list[str], sizes: list[int], share: float, image: str | None) -
 
 
 def report(results: Results, about: dict[str, Any]) -> str:
-    """All of it in Markdown."""
+    """Return the report in Markdown."""
     return "\n".join(_lines(results, about)) + "\n"
 
 
@@ -67,8 +67,8 @@ def _lines(results: Results, about: dict[str, Any]) -> Iterator[str]:
     )
     yield ""
     yield (
-        f"Each worker is {about['where']} with {THREADS} threads; all are on one Redis. Under "
-        "*cores*, the processor time that each had in a second; *others* is all else on the "
+        f"Each worker is {about['where']} with {THREADS} threads; all use one Redis. *Cores* is "
+        "the processor time used in each second; *others* are all other processes of the "
         "machine."
     )
     yield ""
@@ -78,7 +78,7 @@ def _lines(results: Results, about: dict[str, Any]) -> Iterator[str]:
 
 
 def main() -> int:
-    """Measure, print and write; 1 if something failed, 130 after Ctrl-C."""
+    """Measure, print and write. Returns 1 if something failed, 130 after Ctrl-C."""
     arguments = _parse()
     rounds = arguments.rounds or min(3, SCALES[arguments.scale].rounds)
     console = Console(stderr=True)

@@ -78,7 +78,7 @@ def test_it_prints_and_writes_a_table_and_a_chart(report):
     [
         ("--systems", "sidekiq", "'sidekiq' is none of"),
         ("--parts", "lunch", "'lunch' is none of"),
-        ("--rounds", "0", "'0' is not a number from 1 on"),
+        ("--rounds", "0", "'0' is not a whole number of at least 1"),
     ],
 )
 def test_what_it_does_not_know_is_wrong_usage(argument, value, said):

@@ -103,7 +103,7 @@ def test_the_clock_runs_from_a_full_queue_until_everything_has_run():
 
 
 def test_tasks_that_all_ran_before_the_clock_started_are_no_measurement():
-    with pytest.raises(Failed, match="before the clock could start"):
+    with pytest.raises(Failed, match="before the measurement began"):
         list(scaling.measured(Fake(at_once=True), NOTHING, 1, 0.01))
 
 
