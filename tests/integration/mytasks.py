@@ -25,7 +25,7 @@ def flaky(self) -> str:
 
 @app.task
 def explain(request, error, traceback) -> None:
-    """Called when a task fails that has this as its link_error."""
+    """Print the failure of a task that has this one as its link_error."""
     print(f"{request.task} failed: {error!r}")
 
 
