@@ -38,16 +38,16 @@ class Driver:
         return self._timed(self.module.enqueue, count)
 
     def enqueue_bulk(self, count: int) -> dict[str, Any]:
-        """Return the same for one call that enqueues `count` tasks."""
+        """Return the seconds and processor time of one call that enqueues `count` tasks."""
         return self._timed(self.module.enqueue_bulk, count)
 
     def fill(self, task: str, args: list[Any], count: int) -> dict[str, Any]:
-        """Return the same for one call that enqueues `count` tasks of the module's own."""
+        """Return the seconds and processor time of one call that enqueues another task."""
         name = f"{self.module.__name__}.{task}"
         return self._timed(lambda count: self.module.fill(name, tuple(args), count), count)
 
     def gather(self, count: int) -> dict[str, Any]:
-        """Return the same until all results arrived. Raises ValueError if one is wrong."""
+        """Return the seconds and processor time until all results arrived and were correct."""
         cpu, started = time.process_time(), time.perf_counter()
         found = self.run(self.module.gather, count)
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu

@@ -34,7 +34,7 @@ def read(path: Path) -> tuple[Results, dict[str, Any]]:
         found = Results([Sample(**sample) for sample in about.pop("samples")])
         markdown(found, about)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise NoReport(f"{path} is no bench.json") from error
+        raise NoReport(f"{path} is not a bench.json") from error
     return found, about
 
 

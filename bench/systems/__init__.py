@@ -1,14 +1,14 @@
-"""What is compared. Beside this list, each system is one module with the same few functions:
+"""The list of the compared systems. Each system is one module with the same functions:
 
-    enqueue(count)        that many no-ops, one by one
-    enqueue_bulk(count)   the same, the way the library has for many
-    call(number)          one call; gives the number back
-    gather(count)         that many calls, sent one by one; their results in order
-    left()                how many are queued or being run
-    worker(form)          the commands that start its worker
+    enqueue(count)        enqueue this many empty tasks, one by one
+    enqueue_bulk(count)   enqueue them with the library's way for many tasks
+    call(number)          make one call; return the number
+    gather(count)         send this many calls one by one; return their results in order
+    left()                return the number of queued and running tasks
+    worker(form)          return the commands that start a worker
 
-A module is imported by the interpreter of the system's own environment alone. Its functions may
-be coroutines.
+Only the interpreter of the system's own environment imports a module. The functions may be
+coroutines.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from bench import environments
 
 
 class Form(StrEnum):
-    """What a worker is started as."""
+    """The kind of concurrency that a worker uses."""
 
     THREADS = "threads"
     PROCESSES = "processes"
@@ -33,25 +33,25 @@ SIZES = {Form.THREADS: 10, Form.PROCESSES: 2, Form.GREENLETS: 100}
 
 @dataclass(frozen=True)
 class System:
-    """What the report says of a system, and where it is."""
+    """The description of a system for the report, and the location of its code."""
 
     name: str
     module: str
-    durability: str  # of a task whose worker is killed with SIGKILL
-    setup: str  # beside its defaults
+    durability: str  # the fate of a task whose worker is killed with SIGKILL
+    setup: str  # how it differs from its defaults
     environment: str | None = None  # None: this interpreter's own
     variant: str = ""
     root: Path = environments.ROOT  # the checkout whose code is run
-    # What a form is where the system has none of that name.
+    # The substitutes for forms that the system lacks.
     forms: tuple[tuple[Form, str], ...] = ()
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is this project, in whatever variant or checkout."""
+        """True if the system is this project, in any variant or checkout."""
         return self.environment is None
 
     def python(self) -> Path:
-        """The interpreter that has the system, its environment made if it is not there."""
+        """Return the interpreter for the system. Creates its environment if necessary."""
         if self.environment is None:
             return Path(sys.executable)
         return environments.python(self.environment)
@@ -143,6 +143,6 @@ SYSTEMS = {
 
 
 def add_checkout(root: Path) -> None:
-    """Have ours of another checkout compared too, under the name ``before``."""
+    """Add this project in another checkout to the systems, under the name ``before``."""
     ours = SYSTEMS[OURS]
     SYSTEMS[BEFORE] = dataclasses.replace(ours, name=BEFORE, root=root, setup=f"as in {root.name}")

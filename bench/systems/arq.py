@@ -20,12 +20,12 @@ async def noop(_: Any) -> None:
 
 
 async def echo(_: Any, number: int) -> int:
-    """Give it back."""
+    """Return the argument."""
     return number
 
 
 class WorkerSettings:
-    """What its command line starts."""
+    """The settings of the worker that arq's command line starts."""
 
     functions = (func(noop, keep_result=0), echo)
     redis_settings = SETTINGS
@@ -47,7 +47,7 @@ async def enqueue(count: int) -> None:
 
 
 async def enqueue_bulk(count: int) -> None:
-    # Each has a connection while it watches its key.
+    # Each job uses a connection while it watches its key.
     for first in range(0, count, 100):
         jobs = range(min(100, count - first))
         await asyncio.gather(*(_Pool.pool.enqueue_job("noop") for _ in jobs))

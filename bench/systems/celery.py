@@ -1,4 +1,4 @@
-"""Plain Celery, as it comes, or tuned as its guide to optimising says."""
+"""Plain Celery, with its defaults or tuned as its optimizing guide recommends."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ def noop() -> None:
 
 @app.task
 def echo(number: int) -> int:
-    """Give it back."""
+    """Return the argument."""
     return number
 
 

@@ -35,13 +35,13 @@ def noop() -> None:
 
 @app.task(ignore_result=True)
 def pause(seconds: float) -> None:
-    """Wait, as for a socket."""
+    """Wait, like a task that waits for a socket."""
     time.sleep(seconds)
     ran()
 
 
 def echo(number: int) -> int:
-    """Give it back."""
+    """Return the argument."""
     return number
 
 
@@ -55,14 +55,14 @@ def enqueue_bulk(count: int) -> None:
 
 
 def fill(task: str, args: tuple[Any, ...], count: int) -> None:
-    """Have workers find so many tasks at once, in an empty queue."""
+    """Put this many tasks into an empty queue at once."""
     aside = f"{PoolKind.THREADS.value}:aside"
     _send(task, args, count, aside)
     store().rename(aside, PoolKind.THREADS.value)
 
 
 def _send(task: str, args: tuple[Any, ...], count: int, to: str) -> None:
-    """As ``producer send --count`` does it."""
+    """Enqueue tasks like ``producer send --count``."""
     template = publishing.Template(task, PoolKind.THREADS.value, ignore_result=True)
     for start in range(0, count, sending.BATCH):
         ids = [new_id() for _ in range(min(sending.BATCH, count - start))]
@@ -85,8 +85,8 @@ def gather(count: int) -> list[int]:
 
 @functools.lru_cache(maxsize=1)
 def map_pools() -> tuple[Any, Pool]:
-    """A local pool and ours, of two processes each."""
-    # The local one first: it forks this process.
+    """Return the times of a local pool and of ours, with two processes each."""
+    # Create the local pool first, because it forks this process.
     return multiprocessing.Pool(2), Pool()
 
 
@@ -118,10 +118,10 @@ def left() -> int:
 def worker(form: str) -> list[list[str]]:
     kind, size = KINDS[form]
     command = [sys.executable, "-m", "celery", "-A", __name__, "worker"]
-    # One queue for the forms of all systems: what is compared is the worker.
+    # All forms use the same queue, so that only the workers differ.
     queue = kind if form == "maps" else PoolKind.THREADS
     command += ["--pool", kind.value, "--concurrency", str(size)]
     command += ["--queues", queue.value, "--without-mingle"]
-    # A name of its own: there may be several.
+    # Each worker needs a unique name.
     command += ["--hostname", f"{kind.value}-{uuid.uuid4().hex[:8]}@%h"]
     return [command]

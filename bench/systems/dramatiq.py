@@ -25,7 +25,7 @@ def noop() -> None:
 
 @dramatiq.actor(store_results=True)
 def echo(number: int) -> int:
-    """Give it back."""
+    """Return the argument."""
     return number
 
 
@@ -53,7 +53,7 @@ def left() -> int:
 
 def worker(form: str) -> list[list[str]]:
     processes, threads = SIZES[form]
-    # Its own command for greenlets patches before anything else is imported.
+    # dramatiq's command for greenlets applies gevent's patches before all other imports.
     module = "dramatiq.__main__" if form == "greenlets" else "dramatiq"
     start = [sys.executable, "-m", module]
     if form == "greenlets":

@@ -20,7 +20,7 @@ def noop() -> None:
 
 @huey.task()
 def echo(number: int) -> int:
-    """Give it back."""
+    """Return the argument."""
     return number
 
 
@@ -42,7 +42,7 @@ def gather(count: int) -> list[int]:
 
 
 def left() -> int:
-    # What a worker has taken is nowhere in Redis.
+    # Redis does not record the tasks that a worker has taken.
     return huey.storage.queue_size()
 
 

@@ -21,7 +21,7 @@ def noop() -> None:
 
 
 def echo(number: int) -> int:
-    """Give it back."""
+    """Return the argument."""
     return number
 
 

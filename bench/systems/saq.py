@@ -19,7 +19,7 @@ async def noop(_: Any) -> None:
 
 
 async def echo(_: Any, *, number: int) -> int:
-    """Give it back."""
+    """Return the argument."""
     return number
 
 

@@ -26,7 +26,7 @@ async def noop() -> None:
 
 @broker.task
 async def echo(number: int) -> int:
-    """Give it back."""
+    """Return the argument."""
     return number
 
 
@@ -40,7 +40,7 @@ async def enqueue(count: int) -> None:
 
 
 async def enqueue_bulk(count: int) -> None:
-    # More at once wait too long for one of its connections, and fail.
+    # With more at once, some wait too long for a connection and fail.
     for first in range(0, count, 1_000):
         tasks = range(min(1_000, count - first))
         await asyncio.gather(*(noop.kiq() for _ in tasks))

@@ -196,7 +196,7 @@ def test_what_is_no_report_is_told(text, tmp_path):
     path = tmp_path / "other.json"
     path.write_text(text)
 
-    with pytest.raises(reports.NoReport, match=r"other\.json is no bench\.json"):
+    with pytest.raises(reports.NoReport, match=r"other\.json is not a bench\.json"):
         reports.read(path)
 
 
