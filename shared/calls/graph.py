@@ -23,7 +23,7 @@ _LIST, _DICT = 30, 31
 _EVERY = 30  # at most this many levels without a node
 _DEEP = 100
 _MISSING: Any = object()
-# Where a container comes from: the user's value, or the codec's parts of a built-in kind or other.
+# The origin of a container: the user's value, or the codec's parts of a built-in or other kind.
 _REAL, _OF_KIND, _OF_OTHER = 0, 1, 2
 # code, tracked, head, body, and True if a value that is no node is written as [head, body]
 Parts = tuple[int, bool, Any, Any, bool]
@@ -85,7 +85,7 @@ class _Walk:
                 self._todo.append((part, depth + 1, below if is_own else _REAL))
 
     def _close_circle(self, key: int) -> None:
-        """Handle a cycle through a value that cannot be created empty: its other parts wait."""
+        """Make nodes of those values in a cycle that can be created empty."""
         if key not in self._path or self._may_wait(key):
             return
         path = list(self._path)

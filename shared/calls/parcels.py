@@ -45,7 +45,7 @@ class Parcel(Handle):
     def _open(self, name: str | None = None, *parameters: Any) -> None:
         self.size_bytes, self._is_read_once = parameters
         if type(self.size_bytes) is not int or (name and not name.startswith(_PREFIX)):
-            raise NotPortable("a message", "it has no such parcel")
+            raise NotPortable("a message", "its parcel has an invalid name or size")
         super()._open(name)
 
     def _parameters(self) -> list[Any]:

@@ -47,7 +47,7 @@ def _hook(depth: int, nodes: "graph.Nodes | None") -> Callable[[int, bytes], Any
             return _rebuild(code, inner, depth + 1, nodes)
         parts = unpack(inner, depth + 1, nodes)
         if type(parts) is not kind.wants:
-            raise NotPortable("a message", f"its {kind.type.__name__} is no such thing")
+            raise NotPortable("a message", f"the content of a {kind.type.__name__} is invalid")
         return kind.rebuild(parts)
 
     return rebuild
@@ -135,7 +135,7 @@ def _empty(code: int, head: Any) -> Any:
         if kind.empty is not None:
             return kind.empty(head)
         if type(head) is not kind.wants:
-            raise NotPortable("a message", f"its {kind.type.__name__} is no such thing")
+            raise NotPortable("a message", f"the content of a {kind.type.__name__} is invalid")
         return kind.rebuild(head)
     make = _MAKE.get(code)
     if make is None:
@@ -148,7 +148,7 @@ def _fill_node(code: int, head: Any, value: Any, body: Any) -> None:
     if kind is None:
         _fill(code, head, value, body)
     elif kind.fill is None or type(body) is not kind.wants:
-        raise NotPortable("a message", f"its {kind.type.__name__} is no such thing")
+        raise NotPortable("a message", f"the content of a {kind.type.__name__} is invalid")
     else:
         kind.fill(value, body)
 

@@ -84,7 +84,7 @@ def reference(target: Any, allowed: tuple[str, ...] | None = None) -> str:
             return listed
         check_allowed(name, allowed)
     found = _lookup(loaded, qualname)
-    # A class method is found bound to its class.
+    # The lookup of a class method gives a bound method.
     if found != target and getattr(found, "__func__", None) is not target:
         raise NotPortable(_describe(target), f"{name!r} is another object there, or none")
     return name

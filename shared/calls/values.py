@@ -162,7 +162,7 @@ def _methodcaller(head: list[Any]) -> Any:
     moves = name == "replace" and (len(args) == 1 or "target" in kwargs)  # `Path.replace`
     if name not in _METHODS or moves:
         raise NotPortable(
-            f"methodcaller({name!r})", "only harmless methods of built-in types are called by name"
+            f"methodcaller({name!r})", "only harmless methods of built-in types are allowed"
         )
     return operator.methodcaller(name, *of_type(args, list), **kwargs)
 

@@ -1,4 +1,4 @@
-"""Contracts describe tasks for callers: name, arguments and usual queue. Converts them to JSON.
+"""Contracts: the names, arguments and usual queues of tasks, for callers, and as JSON.
 
 Workers publish the contracts of their tasks, and the producer checks arguments against them. No
 code is sent. A type that is not plain, nor made of plain types, accepts any value.
@@ -54,7 +54,7 @@ _KIND: Any = type(inspect.Parameter.POSITIONAL_ONLY)
 _KINDS = {kind.name: kind for kind in _KIND}
 _DEEPEST = 10
 _LONGEST = 200
-# The signature of a function whose signature cannot be read.
+# The substitute for a signature that cannot be read.
 ANY_ARGUMENTS = inspect.Signature(
     [
         inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
