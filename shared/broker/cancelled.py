@@ -1,6 +1,6 @@
 """The ids of cancelled tasks, in a list that outlives the workers.
 
-    withdrawn           sorted set: id → when, in seconds by Redis' clock
+    withdrawn           sorted set: id → time of the cancellation, in seconds by Redis' clock
 
 Celery broadcasts a cancellation to the living workers, and each keeps it in memory. A worker that
 starts later, or that was disconnected at that moment, reads this list.
@@ -30,6 +30,6 @@ def add(client: redis.Redis, task_id: str) -> None:
 
 
 def ids(client: redis.Redis) -> Sequence[str]:
-    """The ids of the cancelled tasks."""
+    """Return the ids of the cancelled tasks."""
     found: Any = client.zrange(WITHDRAWN, 0, -1)
     return [task_id.decode(errors="replace") for task_id in found]

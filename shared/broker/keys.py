@@ -1,4 +1,4 @@
-"""The name of every key in Redis, once, and new names.
+"""Defines the name of every key in Redis, and generates new ids.
 
 kombu's own keys (the queues' lists, ``unacked`` …) and Celery's results keep their names.
 """
@@ -8,9 +8,9 @@ import re
 
 # Ownership. Sorted set: owner → when its lease ends, by Redis' clock.
 OWNERS = "owners"
-# Set: the same owners. A renewal does not change this set, so Redis tells no client of it.
+# Set: the same owners. A renewal does not change this set, so clients get no notice.
 OWNER_NAMES = "owners:names"
-# String: when any owner last renewed its lease, in milliseconds.
+# String: the time of the last renewal of any lease, in milliseconds.
 RENEWED_AT = "owners:renewed"
 # Set: owners whose lease has ended and whose messages go back to their queues.
 BURIED = "buried"
@@ -25,12 +25,12 @@ DEAD = "dead"
 DEAD_LETTERS = "dead:letters"
 DEAD_QUEUES = "dead:queues"
 
-# Hash: a word for a worker's process → the line in which it describes itself.
+# Hash: random id of a worker process → the worker's description of itself, as JSON.
 WORKERS = "workers"
 # String for each worker's process: the tasks that this worker has, as JSON.
 TASKS = "tasks:"
-# The schedule, as RedBeat keeps it. A prefix: name → hash of an entry; sorted set: entry's key →
-# when it is due; string: a scheduler is alive.
+# RedBeat's schedule. A prefix: name → hash of an entry. Sorted set: entry's key → time when the
+# entry is due. String: a sign that a scheduler is alive.
 SCHEDULE_ENTRY = "redbeat:"
 SCHEDULE = SCHEDULE_ENTRY + ":schedule"
 SCHEDULER_ALIVE = SCHEDULE_ENTRY + ":alive"
@@ -59,17 +59,17 @@ _NO_QUEUE = re.compile(
 
 
 def new_id() -> str:
-    """A random UUID as text; `uuid.uuid4` takes three times as long."""
+    """Return a random UUID as text. `uuid.uuid4` takes three times as long."""
     digits = new_word()
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 def new_word() -> str:
-    """32 random hexadecimal digits, for a unique name."""
+    """Return 32 random hexadecimal digits, for a unique name."""
     return os.urandom(16).hex()
 
 
 def is_queue(name: bytes) -> bool:
-    """True if a list of that name can be a queue; kombu appends a priority step to the name."""
+    """Return whether a list can be a queue. Its name may end with kombu's priority step."""
     queue = name.partition(b"\x06\x16")[0].decode(errors="replace")
     return bool(queue) and not _NO_QUEUE.match(queue)

@@ -1,8 +1,8 @@
 """The living workers. Each worker renews an entry in Redis while its consumer is alive.
 
-One hash, ``workers``: a word for the worker's process → JSON. Node names are no keys, because two
-workers may have the same name. An entry is valid until the time in it, by Redis' own clock, so
-the clocks of the machines need not agree.
+One hash, ``workers``: random id of the worker process → JSON. The key is not the node name,
+because two workers may have the same name. Each entry contains its expiry time by Redis' clock,
+so the clocks of the machines need not agree.
 """
 
 import json
@@ -24,7 +24,7 @@ LEASE_S = 10.0
 # The limit for every count in an entry.
 _MOST = 10**9
 
-# The word for this process. The forked pool processes share their worker's word.
+# The random id of this process. Forked pool processes share their worker's id.
 PROCESS = new_word()[:16]
 
 # KEYS[1]: the hash. ARGV: the process, its entry without `until`, the lease in seconds. Removes
@@ -63,13 +63,13 @@ class Worker:
     concurrency: int
     pid: int
     running: int
-    startup_s: float | None = None  # from the start of its process until it took tasks
+    startup_s: float | None = None  # from process start to consuming
     process: str = ""
-    queues: tuple[str, ...] = ()  # the queues that it consumes
+    queues: tuple[str, ...] = ()  # the queues that this worker consumes
     running_by_queue: dict[str, int] = field(default_factory=dict)
 
     def running_from(self, queue: str) -> int:
-        """The number of a queue's tasks that it runs."""
+        """Return the number of tasks from a queue that this worker runs."""
         return self.running_by_queue.get(queue, 0) if self.process else self.running
 
 
@@ -93,7 +93,7 @@ def take_back(client: Any) -> None:
 
 
 def workers() -> list[Worker]:
-    """The living workers, sorted by name."""
+    """Return the living workers, sorted by name."""
     with foreseen():
         pipe = store().pipeline(transaction=False)
         pipe.time()
@@ -103,12 +103,12 @@ def workers() -> list[Worker]:
 
 
 def consuming(queue: str) -> list[Worker]:
-    """The living workers that consume a queue."""
+    """Return the living workers that consume a queue."""
     return [worker for worker in workers() if queue in worker.queues]
 
 
 def capacity(kind: PoolKind) -> int:
-    """The number of tasks of a kind that run at once; one worker's size if no worker is alive."""
+    """Return the total concurrency of a pool kind; one worker's setting if none is alive."""
     seen = sum(worker.concurrency for worker in consuming(kind.value))
     return seen or current().concurrency(kind)
 
@@ -121,13 +121,13 @@ def _alive(now: int, lines: dict[bytes, bytes]) -> Iterable[Worker]:
             if line.pop("until") < now:
                 continue
             found = {name: value for name, value in line.items() if name in known}
-            # A worker of an older version writes no queues: it consumes its pool's queue.
+            # A worker of an older version writes no queues. That worker consumes its pool's queue.
             found["queues"] = tuple(line.get("queues", (line["pool"],)))
             worker = Worker(**found)
             _check(worker)
             yield worker
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            logger.debug("no line of a worker: %r: %r", process, error)
+            logger.debug("ignored the invalid entry of worker process %r: %r", process, error)
 
 
 def _check(worker: Worker) -> None:
@@ -136,8 +136,8 @@ def _check(worker: Worker) -> None:
     numbers = [worker.concurrency, worker.pid, worker.running, *worker.running_by_queue.values()]
     times = [worker.startup_s or 0]
     if not all(isinstance(text, str) for text in texts):
-        raise TypeError("a name is no text")
+        raise TypeError("a name is not a string")
     if not all(type(number) is int and 0 <= number < _MOST for number in numbers):
-        raise TypeError("a count is none")
+        raise TypeError("a count is not a valid number")
     if not all(type(time) in (int, float) and 0 <= time < _MOST for time in times):
-        raise TypeError("a time is none")
+        raise TypeError("a time is not a valid number")
