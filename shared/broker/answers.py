@@ -1,4 +1,4 @@
-"""Redis' answers that mean "not now": it fails over, loads, is busy, or is full.
+"""Error replies that mean "not now": Redis fails over, loads its data, is busy, or is full.
 
 redis-py has a class for some of these answers, but no class that means "try again". Here all of
 them are one class, a subclass of `redis.ConnectionError`. So kombu, Celery's backend, redis-py and
@@ -31,8 +31,8 @@ class ScriptUnknown(NotNow, NoScriptError):
 _FULL = frozenset({"OOM", "MISCONF"})
 _NOT_NOW = frozenset(
     {
-        *("LOADING", "BUSY"),  # it reads its file; a script runs for long
-        *("READONLY", "MASTERDOWN", "NOMASTERLINK", "UNBLOCKED", "REDIRECT"),  # it fails over
+        *("LOADING", "BUSY"),  # Redis loads its data; a script runs long
+        *("READONLY", "MASTERDOWN", "NOMASTERLINK", "UNBLOCKED", "REDIRECT"),  # failover
         *("NOREPLICAS", "NOQUORUM", "CLUSTERDOWN", "TRYAGAIN"),
     }
 )
@@ -48,7 +48,7 @@ _WORDS = re.compile(
 
 
 def not_now(line: str) -> NotNow | None:
-    """The error for the text of an error reply; None if the reply does not mean "not now"."""
+    """Return the error for an error reply; None if the reply does not mean "not now"."""
     code = line.partition(" ")[0]
     if code in ("ERR", "EXECABORT"):
         if _WORDS.search(line):
@@ -77,7 +77,7 @@ class Parser(DefaultParser):  # type: ignore[misc, valid-type]
         return error
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the next reply. Raises an error inside it too, such as one in a reply to EXEC."""
+        """Return the next reply. Also raises an error inside a reply, as in a reply to EXEC."""
         self._met = None
         response = super().read_response(*args, **kwargs)
         if self._met is not None:

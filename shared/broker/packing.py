@@ -23,13 +23,13 @@ def unpack(data: bytes, compression: str, limit_bytes: int) -> bytes:
     try:
         open_one = _OPEN[compression]
     except KeyError:
-        raise ValueError(f"nothing unpacks {compression!r} here") from None
+        raise ValueError(f"unknown compression {compression!r}") from None
     one = open_one()
     found: bytes = one.decompress(data, limit_bytes + 1)
     if len(found) > limit_bytes:
         raise TooLarge(compression)
     if not one.eof:
-        raise ValueError("its end is missing")
+        raise ValueError("the compressed data is incomplete")
     return found
 
 
@@ -57,13 +57,13 @@ class _Brotli:
 
 def _zstd() -> Any:
     if sys.version_info >= (3, 14):
-        from compression import zstd  # noqa: PLC0415 - new in that version
+        from compression import zstd  # noqa: PLC0415 - new in Python 3.14
     else:
         from backports import zstd  # noqa: PLC0415 - an optional package of kombu's
     return zstd.ZstdDecompressor()
 
 
-# By kombu's names and aliases.
+# kombu's names and aliases → the decompressor.
 _OPEN: dict[str, Callable[[], Any]] = {
     **dict.fromkeys(("application/x-gzip", "gzip", "zlib"), zlib.decompressobj),
     **dict.fromkeys(("application/x-bz2", "bzip2", "bzip"), bz2.BZ2Decompressor),

@@ -68,7 +68,7 @@ class Patience(Retry):
                 absence.wait(error)
 
     def left_s(self) -> float:
-        """The seconds that this thread may still wait."""
+        """Return the seconds that this thread may still wait."""
         return min(self._patience_s, _until.time - time.monotonic())
 
 
@@ -93,8 +93,8 @@ class Client(redis.Redis):
 
 
 # KEYS: a result. ARGV: the state RETRY as JSON, the number of this attempt, the seconds to keep it.
-# Does not replace the outcome of a later attempt. An attempt sends the retry first, and stores
-# its own state afterwards, when the retry may already have ended.
+# Does not replace the outcome of a later attempt. A task first sends its retry and then stores
+# the state RETRY. The retry may already have ended by then.
 _STORE_RETRY = """
 local text = redis.call('get', KEYS[1])
 local read, meta = pcall(cjson.decode, text or '')
@@ -165,7 +165,7 @@ class Backend(base.RedisBackend):
         def count_and_claim(keys: list[str], args: list[Any], client: Client) -> Any:
             ready, difference, size, claimed = count(keys, args, client)
             if size and not claimed and client.get(keys[5]) == str(args[7]).encode():
-                claimed = 1  # a lost reply said so, and the script ran twice
+                claimed = 1  # the first reply was lost, and the script ran twice
             return ready, difference, size, claimed
 
         return count_and_claim
