@@ -24,12 +24,12 @@ from shared.settings import current
 
 logger = get_logger(__name__)
 
-# A scheduler counts as dead after this time without a sign of life.
+# A scheduler that has not renewed its key for this time counts as dead.
 ALIVE_S = 15
 PAUSE_S = 1.0
 
-# KEYS: the entry's hash, the schedule, the queue. ARGV: the entry's `meta` as the scheduler has
-# read it, the new one, when the entry is due next, the message.
+# KEYS: the entry's hash, the schedule, the queue. ARGV: the `meta` that the scheduler
+# has read, the new `meta`, the time when the entry is due next, the message.
 _SEND = Lua("""
 local meta = redis.call('hget', KEYS[1], 'meta')
 if not meta or meta ~= ARGV[1] then return 0 end
@@ -47,7 +47,7 @@ class Entry(schedulers.RedBeatSchedulerEntry):
 
     @classmethod
     def from_key(cls, key: str, app: Any = None) -> Any:
-        """Read an entry. Raises KeyError if it is gone or invalid."""
+        """Return an entry. Raises KeyError if the entry is gone or invalid."""
         definition, meta = schedulers.get_redis(app).hmget(key, "definition", "meta")
         try:
             entry = cls(app=app, **cls.decode_definition(definition))
@@ -80,7 +80,7 @@ class Entry(schedulers.RedBeatSchedulerEntry):
 
 
 class Scheduler(schedulers.RedBeatScheduler):
-    """RedBeat's scheduler, of which any number may run."""
+    """RedBeat's scheduler. Any number of schedulers may run at once."""
 
     Entry = Entry
     _maybe_due_kwargs: dict[str, Any] = {}  # noqa: RUF012 - no connection of kombu's
@@ -112,7 +112,7 @@ class Scheduler(schedulers.RedBeatScheduler):
             wait_s = super().tick(*args, **kwargs)
             schedulers.get_redis(self.app).set(keys.SCHEDULER_ALIVE, "1", ex=ALIVE_S)
         except redis.RedisError as error:
-            logger.warning("the schedule waits for Redis: %s", error)
+            logger.warning("the scheduler waits for Redis: %s", error)
             return PAUSE_S
         if current().health_file is not None:
             Path(str(current().health_file)).touch()

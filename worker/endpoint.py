@@ -1,4 +1,4 @@
-"""A slow HTTP endpoint of the stack, for the `fetch` task.
+"""A slow HTTP server for the `fetch` task.
 
     python -m worker.endpoint --port 8000
     GET /slow?delay_s=0.5    JSON, after that delay
@@ -46,12 +46,12 @@ class Health(RequestHandler):
     """Answers at once."""
 
     def get(self) -> None:
-        """Answer while the event loop runs."""
+        """Answer 200, which shows that the event loop runs."""
         self.write({"ok": True})
 
 
 def application() -> Application:
-    """The two pages."""
+    """Return the Tornado application with both pages."""
     # Without a log function Tornado logs each failed request, and each slow one.
     return Application([("/slow", Slow), ("/health", Health)], log_function=lambda _: None)
 

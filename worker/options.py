@@ -1,4 +1,4 @@
-"""Refuses options of Celery that a pool cannot keep, before the worker starts.
+"""Refuses Celery options that a pool does not support, before the worker starts.
 
 Celery ignores most of these options, or ends with a traceback. `docs/celery.md` has the whole list.
 """
@@ -35,13 +35,13 @@ _WITH_PREFIX = ("broker_transport_options", "result_backend_transport_options")
 
 
 def offer_pools() -> None:
-    """Make the names of ``--pool`` mean our pools. ``processes`` is Celery's alias of prefork."""
+    """Register our pools for ``--pool``. ``processes`` is Celery's alias of prefork."""
     concurrency.ALIASES.update(POOLS)
     concurrency.ALIASES["processes"] = POOLS[PoolKind.PREFORK]
 
 
 def check(conf: Any, options: dict[str, Any]) -> None:
-    """End the process with status 2, and one line, if an option cannot be kept."""
+    """Print one line and exit with status 2 if an option is not supported."""
     for problem in _problems(conf, options):
         _refuse(problem)
 

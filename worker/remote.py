@@ -38,10 +38,10 @@ class GreenPidbox(gPidbox):
                 super().loop(c)
                 return
             except c.connection_errors as error:
-                logger.warning("remote control begins again: %s", error)
+                logger.warning("remote control restarts after an error: %s", error)
             ended = self._node_stopped
             time.sleep(PAUSE_S)
-            # The worker has stopped this loop meanwhile, and may have started another.
+            # Return if the worker has stopped this loop. The worker may have started another.
             if ended is None or self._node_stopped is not ended:
                 return
 
@@ -75,7 +75,7 @@ class Node(pidbox.Node):
         except (redis.RedisError, OSError, KombuError):
             raise
         except Exception as error:
-            logger.warning("a question of Flower's was not answered: %r", error)
+            logger.warning("could not answer a request from Flower: %r", error)
 
     def _send(self, reply_list: str, reply: Any, ticket: str) -> None:
         # Publish to the list by its name. A table of bindings could name other lists too.
@@ -90,7 +90,7 @@ _LOOKING = pidbox.Mailbox(inspection.NAMESPACE, type="fanout")
 
 
 def _asked(body: Any, hostname: str) -> tuple[str, str, str] | None:
-    """The method, the ticket and the list for the answer; None if there is nothing to answer."""
+    """Return the method, ticket and reply list of a request; None for a request to ignore."""
     method, destination, ticket = (body.get(key) for key in ("method", "destination", "ticket"))
     if method not in inspection.METHODS:
         return None
@@ -125,6 +125,6 @@ def time_limit(
 ) -> Any:
     """Tell worker(s) to modify the time limits for a task by type."""
     answer = _set_time_limit(state, task_name=task_name, hard=hard, soft=soft)
-    # Celery changes the task only. Its strategy still has the limits of the worker's start.
+    # Celery changes the task only. The task's strategy still has the limits from worker start.
     state.consumer.update_strategies()
     return answer
