@@ -36,7 +36,7 @@ _MAY_MAKE_TASKS = re.compile(rb"task\b")
 _DOES = (ast.For, ast.While, ast.With)
 _FAILED_TO_IMPORT = (Exception, SystemExit)
 
-# The seconds until the consumers of a queue are read again.
+# The seconds between two checks of a queue's consumers.
 LOOK_AGAIN_S = 10.0
 _looked_at: dict[str, float] = {}
 
@@ -48,8 +48,8 @@ imported: list[ModuleType] = []
 def _set_up(instance: Any, **_: Any) -> None:
     queues = list(app.amqp.queues.consume_from)
     if queues:
-        # Tasks without a route that a task sends go to a queue of this worker. A queue without a
-        # worker would keep them for ever.
+        # If a task sends another task without a route, use a queue of this worker. In a queue
+        # without a worker, the task would wait for ever.
         app.conf.task_default_queue = queues[0]
     import_all()
 
@@ -66,7 +66,7 @@ def _warn_of_nobody(sender: str, routing_key: str, **_: Any) -> None:
         if not presence.consuming(routing_key):
             logger.warning("%s waits: no living worker takes from %r", sender, routing_key)
     except DaySixError as error:
-        logger.debug("who takes from %r is not known: %s", routing_key, error)
+        logger.debug("could not read the consumers of %r: %s", routing_key, error)
 
 
 def import_all() -> None:
@@ -81,7 +81,7 @@ def import_all() -> None:
 
 
 def _modules(name: str) -> Iterator[str]:
-    """The modules to import for a name of `TASK_MODULES`.
+    """Yield the modules to import for a name of `TASK_MODULES`.
 
     These are the module of that name, and the modules of a package that define tasks. A script
     without tasks is left out, because an import would run it.
@@ -191,7 +191,7 @@ def _is_script(path: Path) -> bool:
 
 
 def tasks() -> list[Contract]:
-    """The tasks that this worker accepts."""
+    """Return the tasks that this worker accepts."""
     own = (*encoding.NAMES, contracts.FUNCTION)
     return [
         contracts.of(task.run, name, _queue(task))
@@ -201,7 +201,7 @@ def tasks() -> list[Contract]:
 
 
 def _queue(task: Any) -> str | None:
-    """The queue from a task's options or routes; None if there is none."""
+    """Return the queue from a task's options or routes; None if neither names one."""
     queue = getattr(task, "queue", None)
     if queue is None:
         queue = (app.amqp.router.lookup_route(task.name) or {}).get("queue")
@@ -209,7 +209,7 @@ def _queue(task: Any) -> str | None:
 
 
 def functions() -> list[Contract]:
-    """The plain functions of the imported modules."""
+    """Return the plain functions of the imported modules."""
     found = [
         contracts.of(value, f"{module.__name__}:{name}", None)
         for module in imported

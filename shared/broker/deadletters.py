@@ -2,9 +2,9 @@
 
     dead             sorted set: id → when it died, in seconds
     dead:letters     hash: id → the letter, JSON
-    dead:queues      hash: queue → how many of its messages they hold
+    dead:queues      hash: queue → number of its dead letters
 
-A letter holds the message as it was, so that it can be put back on its queue.
+A letter contains the unchanged message, so that the message can be requeued.
 """
 
 import base64
@@ -33,7 +33,7 @@ from shared.errors import DaySixError
 logger = get_logger(__name__)
 
 
-# KEYS: what an owner has taken, the index, the letters, the queues. ARGV: number, id, time,
+# KEYS: an owner's taken messages, the index, the letters, the queues. ARGV: number, id, time,
 # letter, queue, and 1 to remove the taken message. If two deliveries of a message die, the last
 # letter stays. The removal comes last: an error at a key of the wrong type must not lose the
 # message.
@@ -57,8 +57,8 @@ end
 return 1
 """)
 
-# KEYS: the index, the letters, the queues, the list, the stored result, a mark of this attempt, so
-# that it can be retried after a lost answer. ARGV: id, queue, message.
+# KEYS: the index, the letters, the queues, the list, the stored result, a mark of this attempt.
+# After a lost reply, the mark shows that the script has run. ARGV: id, queue, message.
 # The push comes first: it fails if the list has the wrong type, and then nothing has changed.
 _RETRY = Lua("""
 if redis.call('hexists', KEYS[2], ARGV[1]) == 0 then
@@ -149,11 +149,11 @@ def bury_entry(
 ) -> bool:
     """Make a dead letter of a hash's entry (key, field). Returns False if the entry is gone.
 
-    Raises the error of Redis if it is away; a repeated call then does what is left.
+    Raises redis-py's error if Redis is unavailable. A repeated call does the remaining steps.
     """
     message = parts(text)
     headers = message["headers"]
-    # A message without an id is named by its place, so a repeated burial replaces the letter.
+    # Without an id, derive one from key and field, so that a second call replaces the letter.
     letter_id = headers.get("id") or str(uuid.uuid5(uuid.NAMESPACE_OID, repr(found)))
     now = time.time()
     letter = {
@@ -184,19 +184,19 @@ def bury_entry(
                 raise  # a retry buries the message again, and tells its caller
             except Exception as error:
                 # The parts of the message may be anything. The letter is stored in any case.
-                logger.warning("nobody is told of the dead letter %s: %r", letter_id, error)
+                logger.warning("no answer sent for the dead letter %s: %r", letter_id, error)
         client.hdel(*found)
     return True
 
 
 def count() -> int:
-    """The number of dead letters."""
+    """Return the number of dead letters."""
     with foreseen():
         return int(store().zcard(DEAD))
 
 
 def letters() -> Iterator[dict[str, Any]]:
-    """All dead letters, oldest first, read in portions. An invalid letter gets default fields."""
+    """Yield all dead letters, oldest first. An invalid letter gets default fields."""
     start = 0
     while True:
         with foreseen():
@@ -209,7 +209,7 @@ def letters() -> Iterator[dict[str, Any]]:
 
 
 def show(letter_id: str) -> dict[str, Any]:
-    """One letter; raises `NoSuchLetter`."""
+    """Return one letter. Raises `NoSuchLetter`."""
     key = _key(letter_id)
     with foreseen():
         letter: Any = store().hget(DEAD_LETTERS, key)
@@ -254,7 +254,7 @@ _LAST_TIME = 253_402_300_799  # the year 9999
 
 
 def _key(letter_id: str) -> bytes:
-    """An id as Redis holds it. `letters` shows bytes that are not UTF-8 as lone surrogates."""
+    """Return an id as Redis stores it. `letters` shows bytes that are not UTF-8 as lone surrogates."""
     try:
         return letter_id.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -262,7 +262,7 @@ def _key(letter_id: str) -> bytes:
 
 
 def _letter(key: bytes, text: bytes | None) -> dict[str, Any]:
-    """A letter with all its fields, each of the right type, for any value in Redis."""
+    """Return a letter with all fields, each of the right type, for any value in Redis."""
     try:
         found = json.loads(text or b"")
     except (ValueError, RecursionError):
