@@ -20,28 +20,28 @@ from shared.broker.keys import TAKEN
 from shared.errors import MessageTooLarge
 from shared.settings import current
 
-# The header in which a message carries the workers that were lost with it.
+# The header that lists the workers that were lost while they had this message.
 HISTORY = "lost_workers"
-# The header in which our producers say when a message was sent, in seconds by their clock.
+# The header with the time when our producer sent the message, in seconds by its clock.
 SENT_AT = "sent_at"
 UNREADABLE = "it cannot be decoded"
 REFUSED = "the worker refused it"
 LOST = "its worker was lost"
 
-# The limit for all parts of a message but its body: headers, properties.
+# The limit for the headers and properties of a message together.
 ENVELOPE_BYTES = 1024 * 1024
 _NAME_LENGTH = 1_000
 _DEPTH = 32
 _BODY_DEPTH = 100
 _VALUES = 10_000
-# JSON up to this size needs little memory, whatever is in it.
+# JSON up to this size needs little memory, regardless of its content.
 _SMALL_BYTES = 64 * 1024
 _FRAME_BYTES = 64 * 1024
 _BODY_FIRST = b'{"body": "'
 _BACKSLASH = ord("\\")
 
 _JSON = "application/json"
-# How kombu's JSON begins an object of a type that JSON does not have.
+# The start of an object in kombu's JSON whose type JSON does not have.
 _TYPED = b"__type__"
 
 _Types = frozenset[Any]
@@ -92,18 +92,18 @@ class NotAMessage(ValueError):
 
 
 def tag(owner: str, number: int) -> str:
-    """The delivery tag of a message: its owner's key, and its number there."""
+    """Return the delivery tag of a message: its owner's key, and its number there."""
     return f"{TAKEN}{owner}#{number}"
 
 
 def parse_tag(delivery_tag: str) -> tuple[str, str] | None:
-    """The key and field of a taken message; None for a tag of another transport."""
+    """Return the key and field of a taken message; None for another transport's tag."""
     key, mark, number = delivery_tag.rpartition("#")
     return (key, number) if mark and key.startswith(TAKEN) else None
 
 
 def largest() -> int:
-    """The largest size of a message in a list, in bytes. Base64 makes a body a third longer."""
+    """Return the largest size of a message in a list, in bytes. Base64 makes a body a third longer."""
     return current().message_limit_bytes * 3 // 2 + ENVELOPE_BYTES
 
 
@@ -146,7 +146,7 @@ def parse(text: bytes) -> dict[str, Any] | None:
 
 
 def parts(text: bytes) -> dict[str, Any]:
-    """The valid headers, properties and body of any message, also of an invalid one.
+    """Return the valid headers, properties and body of any message, even of an invalid one.
 
     Invalid values are left out, so any part may be missing.
     """
@@ -207,7 +207,7 @@ def count_lost(message: dict[str, Any], worker: str) -> list[dict[str, Any]]:
 
 
 def body(message: dict[str, Any]) -> bytes:
-    """The decoded body of a message, from its `parts`. Raises `NotAMessage` if it is damaged."""
+    """Return the decoded body from a message's `parts`. Raises `NotAMessage` if damaged."""
     encoding = message["properties"].get("body_encoding")
     found = _BODIES.get(encoding, _base64)(message["body"])
     return _unpacked(found, message["headers"].get("compression"))
@@ -227,7 +227,7 @@ def _unpacked(body: bytes, compression: str | None) -> bytes:
 
 
 def body_limit() -> int:
-    """The largest size of a decompressed body, in bytes."""
+    """Return the largest size of a decompressed body, in bytes."""
     # The frame around the arguments does not count towards the limit of a call.
     return current().message_limit_bytes + _FRAME_BYTES
 
@@ -437,7 +437,7 @@ def _check_depth(text: bytes, deepest: int) -> None:
     # Adjacent quotes contain no bracket.
     bones = text.translate(None, delete=_NO_BONES).replace(b'""', b"")
     bones = _STRINGS.sub(b"", bones)
-    # Each turn removes the innermost level.
+    # Each iteration removes the innermost level.
     for _ in range(deepest):
         shorter = bones.replace(b"[]", b"").replace(b"{}", b"")
         if len(shorter) == len(bones):
@@ -474,6 +474,6 @@ _LOOKS = 1_000
 
 
 def queue_of(delivery_info: Any) -> str:
-    """The queue of a running task, from its request; "unknown" for an invalid value."""
+    """Return the queue of a running task, from its request; "unknown" for an invalid value."""
     name = delivery_info.get("routing_key") if isinstance(delivery_info, dict) else None
     return name if isinstance(name, str) and name else "unknown"

@@ -53,7 +53,7 @@ class Watched:
         _, self._began, _ = look(pid)
 
     def state(self) -> str:
-        """The state's letter: T or t if the process is stopped, Z if it is gone."""
+        """Return the state's letter: T or t if the process is stopped, Z if it is gone."""
         try:
             state, began, _ = look(self.pid)
         except OSError:
@@ -61,7 +61,7 @@ class Watched:
         return state if began == self._began else "Z"
 
     def is_busy(self, for_s: float) -> bool:
-        """True if it has used the processor, and none of its threads has reported for so long."""
+        """Return True if the process used the CPU, but no thread of it reported for so long."""
         now, (before, used_s) = time.monotonic(), self.used
         self.used = now, look(self.pid)[2]
         share = (self.used[1] - used_s) / max(now - before, 0.001)
@@ -84,7 +84,7 @@ class Group:
         self.members[member] = arguments
 
     def packed(self) -> tuple[bytes, int]:
-        """The commands in Redis' protocol, and their number."""
+        """Return the commands in Redis' protocol, and their number."""
         members = list(self.members.values())
         lots = [members[i : i + self.at_once] for i in range(0, len(members), self.at_once)]
         commands = [self.command + [part for one in lot for part in one] for lot in lots]
@@ -223,7 +223,7 @@ class Renewer:
             try:
                 self._watched[pid] = Watched(pid)
             except OSError:
-                return  # the process has ended meanwhile
+                return  # the process has already ended
         self._watched[pid].heard_at = time.monotonic()
         if word == b"redis":
             if self._redis is not None:
@@ -284,7 +284,7 @@ def touch(paths: dict[bytes, list[bytes]]) -> None:
 
 
 def look(pid: int) -> tuple[str, str, float]:
-    """A process's state, start time and processor seconds. Raises OSError if there is none."""
+    """Return a process's state, start time and CPU seconds. Raises OSError if it is gone."""
     if not _HAS_PROC:
         return look_with_ps(pid)
     with open(f"/proc/{pid}/stat", "rb") as file:
@@ -315,13 +315,13 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def pack(command: list[bytes]) -> bytes:
-    """A command, or an order, in Redis' protocol."""
+    """Return a command or an order in Redis' protocol."""
     parts = [b"$%d\r\n%b\r\n" % (len(part), part) for part in command]
     return b"*%d\r\n" % len(command) + b"".join(parts)
 
 
 def parse(data: bytes, at: int) -> tuple[Any, int] | None:
-    """The value that begins there, and where it ends; None if the data is incomplete."""
+    """Return the value at a position, and its end; None if the data is incomplete."""
     end = data.find(b"\r\n", at)
     if end < 0:
         return None

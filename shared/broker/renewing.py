@@ -61,21 +61,21 @@ class Group:
             _renewer.order(told)
 
     def keep(self, member: str, *arguments: Part) -> None:
-        """Start to renew a lease."""
+        """Start renewing a lease."""
         self._orders[member] = arguments
         _renewer.order(("add", os.getpid(), self.name, member, *arguments))
 
     def drop(self, member: str) -> None:
-        """Stop to renew a lease."""
+        """Stop renewing a lease."""
         if self._orders.pop(member, None) is not None:
             _renewer.order(("drop", os.getpid(), self.name, member))
 
     def members(self) -> list[str]:
-        """The members whose leases are renewed."""
+        """Return the members whose leases are renewed."""
         return list(self._orders)
 
     def orders(self) -> Iterable[tuple[Part, ...]]:
-        """The orders that a new renewer needs."""
+        """Return the orders that a new renewer needs."""
         if self._command:
             yield self._command
         for member, arguments in list(self._orders.items()):
@@ -139,7 +139,7 @@ class _Renewer:
         try:
             ended = bool(_system("waitpid")(self.pid, os.WNOHANG)[0])
         except ChildProcessError:
-            ended = True  # other code has reaped it
+            ended = True  # other code has reaped the renewer
         if ended:
             self.pid = 0
         return ended
@@ -205,7 +205,7 @@ class _Renewer:
                     if len(data) <= LARGEST:
                         os.write(writing, data)
         except BlockingIOError:
-            pass  # more than a pipe takes: the threads of this process renew the rest
+            pass  # the pipe is full: the threads of this process renew the rest
         except BaseException:
             os.close(writing)
             raise
@@ -215,7 +215,7 @@ class _Renewer:
 
 
 def _introduction() -> tuple[Part, ...]:
-    """The order with the address of Redis and the commands that log in."""
+    """Return the order with the address of Redis and the commands that log in."""
     settings = current()
     pool: Any = connect(settings).connection_pool
     made = pool.make_connection()
@@ -259,7 +259,7 @@ def _pack(parts: tuple[Part, ...]) -> bytes:
 
 
 def _system(name: str) -> Any:
-    """The original function of `os`, also if gevent has replaced it."""
+    """Return the original function of `os`, even if gevent has replaced it."""
     monkey: Any = sys.modules.get("gevent.monkey")
     return getattr(os, name) if monkey is None else monkey.get_original("os", name)
 
