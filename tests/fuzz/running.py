@@ -172,6 +172,8 @@ def _identify(text):
         task_id = None
     if headers.get("ignore_result") and not is_call:
         task_id = None
+    if "task" not in headers:
+        task_id = None  # its id is in its body, and may be another
     return task_id, is_call, base64.b64encode(text) if len(text) > 5_000 else text
 
 
