@@ -180,13 +180,14 @@ def test_daemonic_processes_may_not_have_children(stack):
 
 
 SCRIPT = """
-import sys, time
+import os, sys, time
 from shared import multiprocessing
 from tests.integration import process_functions as functions
+from tests.support import wait_until
 if __name__ == "__main__":
     process = multiprocessing.Process(target=functions.tick, args=(sys.argv[1],), daemon={daemon})
     process.start()
-    process.pid
+    wait_until(lambda: os.path.exists(sys.argv[1]) and os.path.getsize(sys.argv[1]))
     print("started", flush=True)
     {then}
 """
