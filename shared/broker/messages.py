@@ -403,8 +403,7 @@ def _check_task(headers: dict[str, Any]) -> None:
     if not headers.get("id"):
         raise NotAMessage(f"{REFUSED}: it has no id")
     for name in _NAMES:
-        value = headers.get(name)
-        if value and not (value.isprintable() and len(value) <= _NAME_LENGTH):
+        if value := headers.get(name):
             _check_name(name, value)
     limits = headers.get("timelimit")
     if limits and not (len(limits) == 2 and {type(limit) for limit in limits} <= _LIMITS):
