@@ -103,7 +103,7 @@ def _asked(body: Any, hostname: str) -> tuple[str, str, str] | None:
 
 
 class Control(control.Control):
-    """Celery's step for remote control, with both mailboxes; under gevent in its own greenlet."""
+    """Starts both mailboxes with the worker. Under gevent, they run in a greenlet of their own."""
 
     def __init__(self, c: Any, **kwargs: Any) -> None:
         super().__init__(c, **kwargs)

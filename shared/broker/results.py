@@ -1,4 +1,4 @@
-"""Celery's Redis result backend, which waits while Redis is unavailable.
+"""Makes Celery's result backend wait while Redis is unavailable.
 
 Celery retries some commands (to store a result), but not others (to count a chord's parts, to
 join a group). Here the connection itself retries, so every command is retried. A worker waits
