@@ -51,10 +51,11 @@ def _set_up(instance: Any, **_: Any) -> None:
         # If a task sends another task without a route, use a queue of this worker. In a queue
         # without a worker, the task would wait for ever.
         app.conf.task_default_queue = queues[0]
+    # Only in a worker: with a receiver, `apply_async` takes Celery's own path, which is slow.
+    signals.before_task_publish.connect(_warn_of_nobody, weak=False)
     import_all()
 
 
-@signals.before_task_publish.connect(weak=False)
 def _warn_of_nobody(sender: str, routing_key: str, **_: Any) -> None:
     """Log a warning if a task sends another to a queue that no living worker consumes."""
     if get_current_worker_task() is None or routing_key in app.amqp.queues.consume_from:

@@ -477,6 +477,7 @@ def test_no_thread_waits_for_the_deadline_of_what_has_ended(stack):
 
 
 PROGRAM = """
+import worker.celery
 from worker.tasks import sleep
 assert sleep._prepared({}) is not None
 results = [sleep.delay(0.1)]
