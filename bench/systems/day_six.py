@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.job import ran
-from producer import sending
 from shared import publishing
 from shared.app import app
 from shared.broker.connections import store
@@ -63,6 +62,8 @@ def fill(task: str, args: tuple[Any, ...], count: int) -> None:
 
 def _send(task: str, args: tuple[Any, ...], count: int, to: str) -> None:
     """Enqueue tasks like ``producer send --count``."""
+    from producer import sending  # noqa: PLC0415 - the workers do not import the command line
+
     template = publishing.Template(task, PoolKind.THREADS.value, ignore_result=True)
     for start in range(0, count, sending.BATCH):
         ids = [new_id() for _ in range(min(sending.BATCH, count - start))]

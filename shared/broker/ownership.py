@@ -342,11 +342,11 @@ class Owner:
         client = connect(self._settings, answer_within_s=self.lease_s / 4)
         every_s = min(self.lease_s / _RENEWALS_PER_LEASE, _RENEWALS_AT_LEAST_EVERY_S)
         while not self._stopped.wait(every_s):
-            renewing.look_after()
             with self._renewing:
                 name = self.name
             try:
                 still, buried = _renew(client, name, self.lease_s)
+                renewing.look_after()
                 if not still:
                     self.lost(name)
                 for owner in buried:

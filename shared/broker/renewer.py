@@ -41,6 +41,8 @@ _GATHER_S = 0.02
 _BUSY_SHARE = 0.1
 # The group whose members are files to touch after Redis has answered.
 HEALTH = b"health"
+# The group whose members the reporting thread renews itself.
+OWNERS = b"owners"
 
 
 class Watched:
@@ -253,7 +255,13 @@ class Renewer:
                 continue
             group.due = now + group.every_s
             watched = self._watched[pid]
-            if watched.state() in "TtZX" or (name == HEALTH and not watched.is_busy(group.every_s)):
+            if name == HEALTH:
+                needed = watched.is_busy(group.every_s)
+            else:
+                # The thread that reports has just renewed the ownership. Other leases may depend on
+                # a greenlet that cannot run.
+                needed = name != OWNERS or now - watched.heard_at >= group.every_s
+            if not needed or watched.state() in "TtZX":
                 continue
             yield (pid, name), group
 

@@ -283,7 +283,7 @@ def _become_another() -> None:
 os.register_at_fork(after_in_child=_become_another)
 
 # The groups of leases. For owners, see `shared.broker.ownership`.
-owners = Group("owners")
+owners = Group(renewer.OWNERS.decode())
 presence = Group("presence")
 replies = Group("replies")
 holds = Group("holds", at_once=_AT_ONCE)
