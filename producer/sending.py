@@ -19,7 +19,6 @@ from shared.settings import current
 from shared.tasks import contracts
 from shared.tasks.contracts import Contract
 
-BATCH = 500
 _ROOM_POLL_S = 0.25
 _RESULT_POLL_S = 0.05
 # More ids than this are neither kept nor printed: the memory stays bounded.
@@ -82,7 +81,7 @@ def send(order: Order, on_batch: Callable[[int], None], on_full: Callable[[], No
     started = time.monotonic()
     limit = current().queue_limit
     while sent.count < order.count:
-        ids = [new_id() for _ in range(min(BATCH, order.count - sent.count))]
+        ids = [new_id() for _ in range(min(publishing.BATCH, order.count - sent.count))]
         messages = [_render(order, template, task_id) for task_id in ids]
         while messages:
             pushed = publishing.push(order.queue, messages, limit=limit)
@@ -152,12 +151,12 @@ def nobody_listens(queue: str) -> bool:
 def outcomes(ids: list[str], timeout_s: float | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each task's id and stored result, as they come; ``TimeoutError`` when time runs out."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    for start in range(0, len(ids), BATCH):
+    for start in range(0, len(ids), publishing.BATCH):
         left = None if deadline is None else max(deadline - time.monotonic(), 0.01)
         try:
             with foreseen():
                 yield from app.backend.get_many(
-                    ids[start : start + BATCH], timeout=left, interval=_RESULT_POLL_S
+                    ids[start : start + publishing.BATCH], timeout=left, interval=_RESULT_POLL_S
                 )
         except CeleryTimeoutError as error:
             raise TimeoutError(str(error)) from None

@@ -57,6 +57,10 @@ return {count, 0}
 """)
 
 
+# How many messages to push at once.
+BATCH = 500
+
+
 class Template:
     """A prepared message of one task for one queue; `render` fills in the values of each call."""
 

@@ -62,11 +62,9 @@ def fill(task: str, args: tuple[Any, ...], count: int) -> None:
 
 def _send(task: str, args: tuple[Any, ...], count: int, to: str) -> None:
     """Enqueue tasks like ``producer send --count``."""
-    from producer import sending  # noqa: PLC0415 - the workers do not import the command line
-
     template = publishing.Template(task, PoolKind.THREADS.value, ignore_result=True)
-    for start in range(0, count, sending.BATCH):
-        ids = [new_id() for _ in range(min(sending.BATCH, count - start))]
+    for start in range(0, count, publishing.BATCH):
+        ids = [new_id() for _ in range(min(publishing.BATCH, count - start))]
         publishing.push(to, [template.render(task_id, args, {}) for task_id in ids])
 
 

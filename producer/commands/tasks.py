@@ -213,6 +213,7 @@ def _send_with_progress(order: Any) -> Any:
     )
 
     from producer import sending
+    from shared import publishing
 
     class Rate(TextColumn):
         def __init__(self) -> None:
@@ -232,7 +233,7 @@ def _send_with_progress(order: Any) -> Any:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal or order.count <= sending.BATCH,
+        disable=not console.is_terminal or order.count <= publishing.BATCH,
     )
     with bar:
         line = bar.add_task(f"queueing {order.contract.name}", total=order.count)
