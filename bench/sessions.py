@@ -176,6 +176,8 @@ class Session:
 
     def _environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if "CELERY" not in name}
+        # The files of each system are compiled once, as after any installation.
+        inherited.pop("PYTHONDONTWRITEBYTECODE", None)
         return {
             **inherited,
             "PYTHONPATH": str(self.system.root),

@@ -20,7 +20,8 @@ from tests.support import unavailable
 
 for name in Settings.model_fields:
     os.environ.pop(name.upper(), None)
-
+# Tests start hundreds of processes. Without this, each of them compiles every module again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # What decides is how many examples, not how busy the machine is.
 for profile, examples in (("dev", 20), ("ci", 100), ("fuzz", 2_000)):

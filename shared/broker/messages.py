@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import NoneType
 from typing import Any
 
+import orjson
 from kombu.utils.json import loads
 
 from shared.broker import packing
@@ -251,17 +252,32 @@ def _check_number_of_values(text: bytes) -> None:
 
 
 def _load(text: bytes) -> dict[str, Any]:
-    try:
-        message = _decode(text.decode())
-    except NotAMessage:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise NotAMessage(f"{UNREADABLE}: {error!s:.200}") from error
+    message = _canonical(text) if len(text) <= _SMALL_BYTES else None
+    if message is None:
+        try:
+            message = _decode(text.decode())
+        except NotAMessage:
+            raise
+        except (ValueError, RecursionError) as error:
+            raise NotAMessage(f"{UNREADABLE}: {error!s:.200}") from error
     if type(message) is not dict:
         raise NotAMessage(f"{UNREADABLE}: it is a {type(message).__name__}")
     if message.get("headers") is None:
         message["headers"] = {}
     return message
+
+
+def _canonical(text: bytes) -> Any:
+    """Return the value of a JSON text if writing it again gives the same text, without its spaces.
+
+    Then no name is repeated and no number is out of range. Otherwise, return None.
+    """
+    try:
+        value = orjson.loads(text)
+        again = orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
+    except (ValueError, TypeError):
+        return None
+    return value if again.translate(None, b" ") == text.translate(None, b" ") else None
 
 
 def _load_typed(text: bytes) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import uuid
 import zlib
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from shared.broker import messages, packing
 from shared.broker.messages import NotAMessage
@@ -265,3 +267,31 @@ def test_an_ordinary_message_is_checked_in_microseconds():
         times.append((time.process_time() - began) / 200)
 
     assert min(times) < 100e-6
+
+
+def _with_repeated_names(value):
+    """Write a value as JSON, and each list of pairs as an object, in which names may be repeated."""
+    if type(value) is not list:
+        return json.dumps(value)
+    if value and all(type(one) is tuple for one in value):
+        pairs = (f"{json.dumps(name)}: {_with_repeated_names(inner)}" for name, inner in value)
+        return "{" + ", ".join(pairs) + "}"
+    return "[" + ", ".join(map(_with_repeated_names, value)) + "]"
+
+
+json_texts = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.lists(st.tuples(st.sampled_from(["a", "a ", "b"]), inner)),
+).map(_with_repeated_names)
+
+
+@given(json_texts)
+@example('{"a":1,"a":1}')
+@example('{"a": 9223372036854775808}')
+@example('{"a": 1e999}')
+@example('{"a": "\\ud800"}')
+@example('{"a b": 1, "ab": 1}')
+def test_the_quick_reading_of_json_agrees_with_the_whole_one(text):
+    found = messages._canonical(text.encode())
+
+    assert found is None or found == messages._decode(text)
