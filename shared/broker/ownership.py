@@ -336,7 +336,10 @@ class Owner:
         renewing.owners.every(
             self.lease_s / _RENEWALS_PER_LEASE, "EVAL", RENEW.text, len(_KEYS), *_KEYS
         )
-        renewing.owners.keep(name, name, int(self.lease_s * 1000), 0)
+        self._tell_the_renewer()
+
+    def _tell_the_renewer(self) -> None:
+        renewing.owners.keep(self.name, self.name, int(self.lease_s * 1000), 0)
 
     def _renew_forever(self) -> None:
         client = connect(self._settings, answer_within_s=self.lease_s / 4)
@@ -349,6 +352,8 @@ class Owner:
                 renewing.look_after()
                 if not still:
                     self.lost(name)
+                with self._renewing:
+                    self._tell_the_renewer()
                 for owner in buried:
                     # Flower has an owner too, but may not write to a queue. Workers return these.
                     with contextlib.suppress(redis.exceptions.NoPermissionError):

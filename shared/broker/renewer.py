@@ -13,7 +13,8 @@ Orders are arrays in Redis' own protocol, each with the id of the process that g
 
     redis pid host port path timeout_s greeting answers [TLS option, value] …
     group pid name every_s at_once command …     the command to send at this interval
-    add   pid name member argument …             the arguments to append for this member
+    add   pid name member argument …             the arguments to append for this member, which
+                                                 the process has just renewed
     drop  pid name member
     here  pid                                    the threads of this process run
 
@@ -37,12 +38,12 @@ _IDLE_S = 5.0
 _RETRY_S = 0.25
 # Orders come in bursts, for example one for each acquired lock. Read them together.
 _GATHER_S = 0.02
+# A renewal by the process itself is missed after this many intervals.
+_MISSED = 1.5
 # A silent process that uses less processor time than this share is not busy: it hangs.
 _BUSY_SHARE = 0.1
 # The group whose members are files to touch after Redis has answered.
 HEALTH = b"health"
-# The group whose members the reporting thread renews itself.
-OWNERS = b"owners"
 
 
 class Watched:
@@ -81,8 +82,9 @@ class Group:
         self.due = 0.0
 
     def add(self, member: bytes, arguments: list[bytes]) -> None:
-        if not self.members:
-            self.due = time.monotonic() + self.every_s
+        if self.members.keys() <= {member}:
+            # The process has just renewed this lease. Renew it only if the next time is missed.
+            self.due = time.monotonic() + self.every_s * _MISSED
         self.members[member] = arguments
 
     def packed(self) -> tuple[bytes, int]:
@@ -255,13 +257,7 @@ class Renewer:
                 continue
             group.due = now + group.every_s
             watched = self._watched[pid]
-            if name == HEALTH:
-                needed = watched.is_busy(group.every_s)
-            else:
-                # The thread that reports has just renewed the ownership. Other leases may depend on
-                # a greenlet that cannot run.
-                needed = name != OWNERS or now - watched.heard_at >= group.every_s
-            if not needed or watched.state() in "TtZX":
+            if watched.state() in "TtZX" or (name == HEALTH and not watched.is_busy(group.every_s)):
                 continue
             yield (pid, name), group
 

@@ -61,7 +61,7 @@ class Group:
             _renewer.order(told)
 
     def keep(self, member: str, *arguments: Part) -> None:
-        """Start renewing a lease."""
+        """Start renewing a lease, or tell that this process has just renewed it itself."""
         self._orders[member] = arguments
         _renewer.order(("add", os.getpid(), self.name, member, *arguments))
 
@@ -283,7 +283,7 @@ def _become_another() -> None:
 os.register_at_fork(after_in_child=_become_another)
 
 # The groups of leases. For owners, see `shared.broker.ownership`.
-owners = Group(renewer.OWNERS.decode())
+owners = Group("owners")
 presence = Group("presence")
 replies = Group("replies")
 holds = Group("holds", at_once=_AT_ONCE)
