@@ -154,7 +154,8 @@ def bury_entry(
     message = parts(text)
     headers = message["headers"]
     # Without an id, derive one from key and field, so that a second call replaces the letter.
-    letter_id = headers.get("id") or str(uuid.uuid5(uuid.NAMESPACE_OID, repr(found)))
+    place = b"#".join(part if isinstance(part, bytes) else part.encode() for part in found)
+    letter_id = headers.get("id") or str(uuid.uuid5(uuid.NAMESPACE_OID, place.hex()))
     now = time.time()
     letter = {
         "id": letter_id,

@@ -62,8 +62,9 @@ _RANGE = 10**9
 # [number, list, size] without the text for a message that is too large. If the last answer was
 # lost, the take first returns the messages recorded under the same numbers. A take that finds
 # fewer messages than it asked for reads every list once more, empty, so that Redis reports the
-# next change of any of them to this connection. Messages of one list are recorded before the next
-# list is read: if that key has another type, the script ends there.
+# next change of any of them to this connection. Last come the keys that hold no list: they do not
+# stop the others. Messages of one list are recorded before the next list is read, because any
+# other error ends the script.
 TAKE = Lua("""
 if #ARGV > 5 then
     redis.call('hdel', KEYS[2], unpack(ARGV, 6))
@@ -72,7 +73,7 @@ if redis.call('sismember', KEYS[1], ARGV[1]) == 0 then
     return -1
 end
 local number, left, largest = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local found, read = {}, {}
+local found, read, no_lists = {}, {}, {}
 local function show(entry)
     if #entry > largest then
         local list = string.match(entry, '^[^\\n]*')
@@ -89,7 +90,13 @@ while before do
     before = redis.call('hget', KEYS[2], number)
 end
 for index = 3, #KEYS do
-    if left > 0 and redis.call('llen', KEYS[index]) > 0 then
+    local length = left > 0 and redis.pcall('llen', KEYS[index]) or 0
+    if type(length) == 'table' then
+        if not string.find(length.err, 'WRONGTYPE') then
+            return length
+        end
+        table.insert(no_lists, KEYS[index])
+    elseif length > 0 then
         local taken = {}
         for _, message in ipairs(redis.call('rpop', KEYS[index], left)) do
             local entry = KEYS[index] .. '\\n' .. message
@@ -105,6 +112,9 @@ if left > 0 then
     for _, list in ipairs(read) do
         redis.call('llen', list)
     end
+end
+for _, key in ipairs(no_lists) do
+    table.insert(found, key)
 end
 return found
 """)

@@ -47,6 +47,7 @@ from shared.broker.messages import (
 )
 from shared.broker.polling import KEEP_S, Poller
 from shared.broker.recovery import (
+    is_about_the_data,
     requeue_delivered,
     return_delivered,
     return_message,
@@ -180,6 +181,14 @@ class Message(virtual.Message):
         return super()._decode()
 
 
+def _no_lists_of(answer: Any) -> list[bytes]:
+    """Remove and return the keys at the end of a take's answer."""
+    keys: list[bytes] = []
+    while answer != -1 and answer and type(answer[-1]) is bytes:
+        keys.append(answer.pop())
+    return keys
+
+
 class Channel(base.Channel):
     """A kombu channel that takes messages with a script instead of BRPOP."""
 
@@ -192,6 +201,7 @@ class Channel(base.Channel):
         self._under = ""  # the owner name of the last take
         self._number = 0  # the number for the next message taken under that name
         self._no_ack: set[str] = set()  # queues whose messages need no acknowledgement
+        self._no_lists: set[bytes] = set()  # the queues that were reported to be no lists
         self._asked = 0  # how many messages the last take asked for
         self._ahead = 0  # how many of them to prefetch beyond the free slots
         self._mean_bytes = 1.0  # the mean message size of the last take
@@ -235,10 +245,23 @@ class Channel(base.Channel):
                 *(name, self._got_number, 1, largest() + _LIST_BYTES, 1),
             )
             if answer != -1:
+                if _no_lists_of(answer):
+                    raise redis.ResponseError(
+                        f"WRONGTYPE the key of the queue {queue!r} is no list"
+                    )
                 with self.conn_or_acquire() as kombus:
                     self._maybe_update_queues_expire(kombus, queue)
                 return answer
             owner.lost(name)
+
+    def _size(self, queue: str) -> int:
+        """Return a queue's length; 0 for a key that holds no list, which the take reports."""
+        try:
+            return int(super()._size(queue))
+        except redis.ResponseError as error:
+            if not is_about_the_data(error):
+                raise
+            return 0
 
     def _lists(self, queues: Sequence[str]) -> list[str]:
         """The keys of all lists of these queues, highest priority first."""
@@ -378,6 +401,12 @@ class Channel(base.Channel):
             self._told_on = connection._sock
         answer = connection.read_response()
         self._settling, self._asking, self._again = [], False, False
+        for key in set(_no_lists_of(answer)) - self._no_lists:
+            self._no_lists.add(key)
+            logger.error(
+                "nothing is taken from %r: this key holds no list; delete it, or rename the queue",
+                key.decode(errors="replace"),
+            )
         if answer != -1 and len(answer) < self._asked:
             # All lists are empty, so tasks arrive one by one: prefetch none beyond the free slots.
             self._asked = self._ahead = 0

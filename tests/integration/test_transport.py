@@ -308,18 +308,40 @@ def test_redis_may_forget_the_scripts(consumer):
     assert receive(consumer).payload == 2
 
 
-def test_a_key_that_is_no_list_costs_no_message_of_the_list_before_it(consumer):
-    publish(consumer, [1, 2])
-    owner, no_list = ownership.owner(), f"transport-{uuid.uuid4().hex}"
+def test_a_key_that_is_no_list_does_not_stop_the_lists_beside_it(consumer, caplog):
+    no_list = f"transport-{uuid.uuid4().hex}"
     store().set(no_list, "text", ex=60)
-    lists = (consumer.queues[0].name, no_list)
+    consumer.add_queue(Queue(no_list))
+    consumer.consume()
+    for number in (1, 2):
+        publish(consumer, [number])
+        message = receive(consumer)
+        message.ack()
+        assert message.payload == number
 
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        ownership.TAKE.call(
-            store(), 4, keys.OWNER_NAMES, owner.key, *lists, owner.name, 0, 10, 10**6, 0
-        )
+    assert [text for text in caplog.messages if no_list in text] == [
+        f"nothing is taken from {no_list!r}: this key holds no list; delete it, or rename the queue"
+    ]
 
-    assert queued(consumer) + store().hlen(owner.key) == 2
+
+def test_a_queue_is_consumed_again_once_its_key_is_a_list(consumer):
+    name = consumer.queues[0].name
+    store().set(name, "text", ex=60)
+    with pytest.raises(socket.timeout):
+        consumer.channel.connection.client.drain_events(timeout=0.5)
+    store().delete(name)
+    publish(consumer, [1])
+
+    assert receive(consumer).payload == 1
+
+
+def test_a_get_from_a_key_that_is_no_list_says_so(consumer):
+    name = consumer.queues[0].name
+    store().set(name, "text", ex=60)
+
+    with pytest.raises(redis.ResponseError, match=r"WRONGTYPE.*is no list"):
+        consumer.channel.basic_get(name)
+    store().delete(name)
 
 
 def test_a_take_whose_answer_was_lost_is_found_again(consumer, monkeypatch):
