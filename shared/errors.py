@@ -155,7 +155,7 @@ class QueueFull(DaySixError):
 
 
 class NotPortable(DaySixError, TypeError):
-    """Raised when a value or function cannot travel: only data and references do, never code."""
+    """Raised when a value or function cannot be sent: only data and references do, never code."""
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(what, reason)
@@ -163,7 +163,7 @@ class NotPortable(DaySixError, TypeError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.what} cannot travel to a worker: {self.reason}"
+        return f"{self.what} cannot be sent to a worker: {self.reason}"
 
 
 class Unguarded(DaySixError, RuntimeError):

@@ -78,7 +78,7 @@ def _problems(conf: Any, options: dict[str, Any]) -> Iterator[str]:
         yield "-B needs a process or a thread of its own; start `celery -A worker beat` beside it"
     autoscale = options.get("autoscale")
     if autoscale and (max(autoscale) < 1 or min(autoscale) < 0):
-        yield f"--autoscale {max(autoscale)},{min(autoscale)} leaves no room for a task"
+        yield f"--autoscale {max(autoscale)},{min(autoscale)}: the larger number is at least 1, and neither is less than 0"
     yield from _problems_of_the_broker(conf)
 
 
@@ -86,7 +86,7 @@ def _problems_of_the_broker(conf: Any) -> Iterator[str]:
     for setting in _BROKERS:
         if (other := getattr(conf, setting, None)) and other != current().broker_url:
             address = maybe_sanitize_url(other if isinstance(other, str) else other[0])
-            yield f"{setting} {address} is not REDIS_URL; set REDIS_URL, which everything here uses"
+            yield f"{setting} {address} is not REDIS_URL; set REDIS_URL instead"
     for setting in _WITH_PREFIX:
         if (conf.get(setting) or {}).get("global_keyprefix"):
             yield f"{setting}: {NO_PREFIX}"

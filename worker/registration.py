@@ -65,7 +65,7 @@ def _warn_of_nobody(sender: str, routing_key: str, **_: Any) -> None:
     _looked_at[routing_key] = time.monotonic()
     try:
         if not presence.consuming(routing_key):
-            logger.warning("%s waits: no living worker takes from %r", sender, routing_key)
+            logger.warning("%s waits: no running worker consumes %r", sender, routing_key)
     except DaySixError as error:
         logger.debug("could not read the consumers of %r: %s", routing_key, error)
 

@@ -68,7 +68,7 @@ def _large_results(comparison: Comparison) -> Iterable[str]:
     if refusals and size:
         yield (f"it returns {size / 1e6:.0f} MB, more than a message may have: {refusals}")
     elif refusals:
-        yield f"its result cannot travel: {refusals}"
+        yield f"its result cannot be sent: {refusals}"
     elif size > _LARGE_BYTES:
         yield f"it returns {size / 1e6:.1f} MB an item, which all goes through Redis: return a file's name or a key"
 

@@ -269,7 +269,7 @@ def _letter(key: bytes, text: bytes | None) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        found = {"reason": "its letter cannot be read" if text else "its letter is gone"}
+        found = {"reason": "the dead letter cannot be read" if text else "the dead letter is gone"}
     losses = found.get("deliveries")
     return {
         "id": key.decode("utf-8", "surrogateescape"),

@@ -60,7 +60,7 @@ def encode_call(
 ) -> tuple[str, bytes]:
     """The name to show and the bytes to send.
 
-    Raises TypeError, `NotPortable`, `NotAllowed` or `MessageTooLarge` if the call cannot travel.
+    Raises TypeError, `NotPortable`, `NotAllowed` or `MessageTooLarge` if the call cannot be sent.
     """
     if not callable(function):
         raise TypeError(f"{function!r} is not callable")

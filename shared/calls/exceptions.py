@@ -57,7 +57,7 @@ def _is_builtin(method: Any) -> bool:
 
 
 def stand_in(class_name: str, text: str) -> RemoteError:
-    """A `RemoteError` in place of an exception that cannot travel."""
+    """A `RemoteError` in place of an exception that cannot be sent."""
     return RemoteError(class_name, text)
 
 

@@ -152,8 +152,8 @@ class Inbox:
             try:
                 self._read_one(dict(zip(parts[::2], parts[1::2], strict=True)))
             except Exception as error:
-                # Other programs may write to the stream too. Skip an entry that is no answer.
-                logger.warning("an entry of the reply stream is no answer: %r", error)
+                # Other programs may write to the stream too. Skip invalid entries.
+                logger.warning("skipped an invalid entry of the reply stream: %r", error)
 
     def _read_one(self, fields: dict[bytes, bytes]) -> None:
         call_id = fields[b"id"].decode()

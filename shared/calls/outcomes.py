@@ -101,11 +101,11 @@ def _is_right(found: Any, items: int | None) -> bool:
 
 
 def encode_outcomes(outcomes: Outcomes) -> bytes:
-    """The bytes of a chunk's outcomes. A value that cannot travel becomes a `NotPortable` error."""
+    """The bytes of a chunk's outcomes. A value that cannot be sent becomes a `NotPortable` error."""
     try:
         return _pack(outcomes)
     except Exception:
-        # One value cannot travel. Check each, so that the others keep their values.
+        # One value cannot be sent. Check each, so that the others keep their values.
         try:
             return _pack(Outcomes.of(*map(_portable, outcomes)))
         except Exception as refusal:

@@ -76,7 +76,7 @@ class AsyncResult:
         """Wait for the outcome, and return the value or raise the call's exception.
 
         Raises ``multiprocessing.TimeoutError`` after `timeout` seconds. Other errors: `NotPortable`
-        for a result that cannot travel, `WorkerLost`, `CodeDiffers`, `TaskWithdrawn`, `BrokerGone`.
+        for a result that cannot be sent, `WorkerLost`, `CodeDiffers`, `TaskWithdrawn`, `BrokerGone`.
         """
         self.wait(timeout)
         if self._outcome is None or not self.ready():

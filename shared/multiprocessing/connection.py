@@ -179,7 +179,7 @@ class Connection(Handle):
     def send(self, obj: Any) -> None:
         """Send an object. Does not wait for the receiver.
 
-        Raises `NotPortable` for an object that cannot travel, `MessageTooLarge`, and
+        Raises `NotPortable` for an object that cannot be sent, `MessageTooLarge`, and
         BrokenPipeError if the other end is closed.
         """
         self._check_closed()

@@ -322,7 +322,7 @@ class SyncManager(BaseManager):
         return self._made(JoinableQueueProxy(maxsize))
 
     def Pool(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802
-        """A pool over the workers. Unlike a manager's other objects, it cannot travel."""
+        """A pool over the workers. Unlike a manager's other objects, it cannot be sent."""
         from shared.multiprocessing.pool import Pool  # noqa: PLC0415 - few need it
 
         return Pool(*args, **kwargs)

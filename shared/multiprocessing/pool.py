@@ -105,7 +105,7 @@ class Pool:
     results of every pool, executor and process of the program.
 
     Raises ValueError for a size below 1, and `BrokerUnavailable` if Redis does not answer.
-    Sending a call raises `NotPortable` for a function or an argument that cannot travel,
+    Sending a call raises `NotPortable` for a function or an argument that cannot be sent,
     `MessageTooLarge`, and ValueError once the pool is closed. Waiting for a result raises the
     exception of the function, or `NotPortable` for its result, `WorkerLost`, `CodeDiffers`,
     `TaskWithdrawn`, or `BrokerGone`.

@@ -84,7 +84,7 @@ class Process:
         """Send the process to a worker. Does not wait until it runs.
 
         Raises AssertionError if it was started before or a daemonic process starts it,
-        `NotPortable` if its function or an argument cannot travel, `BrokerUnavailable`, and
+        `NotPortable` if its function or an argument cannot be sent, `BrokerUnavailable`, and
         `DaySixError` if a task starts it and no slot is free.
         """
         self._check_closed()

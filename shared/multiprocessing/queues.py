@@ -18,7 +18,7 @@ because the answer to a blocking command may be lost with its connection:
     take(ticket) again ──────────────► the hand has it: the item, once
 
 Differences from the standard library: `put` encodes and stores the item before it returns. So an
-item that cannot travel is refused at the call, there is no feeder thread, and `join_thread` has
+item that cannot be sent is refused at the call, there is no feeder thread, and `join_thread` has
 nothing to wait for.
 """
 
@@ -248,7 +248,7 @@ class Queue(_Items):
         """Append an item. Waits while the queue is full, at most `timeout` seconds.
 
         Raises `queue.Full` after that time, or at once with ``block=False``; `NotPortable` for an
-        item that cannot travel.
+        item that cannot be sent.
         """
         self._check_open()
         if not self._put(obj, _deadline(timeout), block=block):
@@ -346,7 +346,7 @@ class SimpleQueue(_Items):
         return items.decode(self._get(None, wait=True) or b"\0")
 
     def put(self, obj: Any) -> None:
-        """Append an item. Raises `NotPortable` if the item cannot travel."""
+        """Append an item. Raises `NotPortable` if the item cannot be sent."""
         self._check_open()
         self._put(obj, None, block=True)
 

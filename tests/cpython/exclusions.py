@@ -3,7 +3,7 @@
 _NO_DESCRIPTOR = "a remote pipe has no file descriptor to ask for or to send"
 _REFUSED_AT_THE_CALL = (
     "tests the thread that encodes after put() has returned; here put() encodes, and refuses at "
-    "the call what cannot travel"
+    "the call what cannot be sent"
 )
 _NO_LIST = "looks at the private list of a local pool's processes"
 _NO_REDUCE = "expects the error of __reduce__; here what needs it is refused before"

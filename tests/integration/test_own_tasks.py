@@ -169,7 +169,7 @@ def test_a_task_that_is_sent_where_no_worker_is_is_told_in_the_log(pool, stack):
 
     log = stack.folder / f"{pool}.log"
     wait_until(
-        lambda: "where waits: no living worker takes from 'nowhere'" in log.read_text(),
+        lambda: "where waits: no running worker consumes 'nowhere'" in log.read_text(),
         what="the log says so",
     )
     store().delete("nowhere")
