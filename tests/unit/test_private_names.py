@@ -79,6 +79,7 @@ NAMES = {
     "kombu.transport.redis:Channel._in_listen": None,
     "kombu.transport.redis:Channel._in_poll": None,
     "kombu.transport.redis:Channel._maybe_update_queues_expire": "self, client, queue",
+    "kombu.transport.redis:Channel._size": "self, queue",
     "kombu.transport.redis:Channel._put": "self, queue, message, **kwargs",
     "kombu.transport.redis:Channel._put_fanout": "self, exchange, message, routing_key, **kwargs",
     "kombu.transport.redis:Channel._q_for_pri": "self, queue, pri",

@@ -66,8 +66,8 @@ def test_another_pool_than_ours_is_refused(capsys, pool):
         ({"prefetch_multiplier": -1}, "--prefetch-multiplier -1 is less than 0"),
         ({"max_tasks_per_child": -1}, "--max-tasks-per-child -1 is less than 0"),
         ({"soft_time_limit": 5.0, "time_limit": 2.0}, "5 is more than --time-limit 2"),
-        ({"autoscale": (0, 0)}, "--autoscale 0,0 leaves no room"),
-        ({"autoscale": (3, -1)}, "--autoscale 3,-1 leaves no room"),
+        ({"autoscale": (0, 0)}, "--autoscale 0,0: the larger number is at least 1"),
+        ({"autoscale": (3, -1)}, "--autoscale 3,-1: the larger number is at least 1"),
         ({"beat": True, "pool": GEVENT}, "celery -A worker beat"),
     ],
 )
