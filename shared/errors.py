@@ -93,7 +93,8 @@ class BrokerUnavailable(DaySixError):
     def __str__(self) -> str:
         return (
             f"Redis at {self.address} does not answer ({self.reason}); "
-            "start it (docker compose up, or producer stack) or set REDIS_URL"
+            "start one (producer stack), set REDIS_URL, or use the one of docker compose, which "
+            "publishes no port: docker compose run --rm producer …"
         )
 
 
