@@ -18,6 +18,7 @@ import functools
 import importlib
 import os
 import sys
+import traceback
 import types
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -107,6 +108,37 @@ def guarded_lines(source: str | bytes) -> tuple[range, ...]:
             isinstance(part, ast.Name) and part.id == "__name__" for part in ast.walk(node.test)
         )
     )
+
+
+def explain(error: BaseException) -> None:
+    """Add a note to a NameError whose name a script sets only where it is the main program."""
+    if not isinstance(error, NameError) or error.__traceback__ is None:
+        return
+    frame = list(traceback.walk_tb(error.__traceback__))[-1][0]
+    with contextlib.suppress(OSError, SyntaxError, ValueError):
+        source = Path(frame.f_globals.get("__file__", "")).read_bytes()
+        guarded = guarded_lines(source)
+        if any(
+            error.name in _bound(node) and any(node.lineno in lines for lines in guarded)
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.stmt)
+        ):
+            error.add_note(
+                f'{error.name!r} is set under `if __name__ == "__main__":`, which a worker does '
+                "not run (nor does `spawn`): pass it as an argument, or to an initializer"
+            )
+
+
+def _bound(statement: ast.stmt) -> set[str | None]:
+    """The names that a statement itself binds."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    return {
+        node.id if isinstance(node, ast.Name) else (node.asname or node.name)
+        for node in ast.walk(statement)
+        if isinstance(node, ast.alias)
+        or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    }
 
 
 def check_guard(what: str) -> None:

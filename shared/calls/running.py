@@ -133,6 +133,7 @@ def _run(payload: bytes, options: dict[str, Any]) -> tuple[Outcomes, BaseExcepti
         except BaseException as error:
             if _is_the_end(error) and not options.get("process"):
                 raise  # the worker is ending this call, and will report it
+            redirection.explain(error)
             failed[len(values)] = Outcome(False, error, exceptions.describe(error))
             values.append(error)
             if not options.get("go_on"):

@@ -73,6 +73,14 @@ def test_a_script_may_read_its_arguments_where_it_is_imported(run, words):
     assert (cluster.returncode, local.returncode) == (0, 0)
 
 
+def test_a_global_of_the_main_program_is_explained(producer_run):
+    done = producer_run(SCRIPTS / "global_of_main.py")
+
+    assert done.returncode == 1
+    assert "NameError: name 'factor' is not defined" in done.stderr
+    assert "'factor' is set under `if __name__ == \"__main__\":`" in done.stderr
+
+
 @pytest.mark.parametrize("how", ["3", "said", "error", "remote error"])
 def test_a_script_ends_as_it_would_locally(run, how):
     local, cluster = run("failing.py", how, "--an-option")
