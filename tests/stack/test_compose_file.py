@@ -1,13 +1,14 @@
 """What the compose file promises of every container, read as Compose reads it."""
 
 import itertools
+import json
 import re
 
 import pytest
 
 from shared.pools import PoolKind
 from shared.settings import Settings
-from tests.stack.conftest import ROOT, run
+from tests.stack.conftest import ROOT, Compose, run
 
 # `code` has no container, the other two end by themselves.
 ONE_SHOTS = {"code", "passwords", "producer"}
@@ -197,3 +198,26 @@ def test_what_it_mounts_and_watches_exists(services):
 
     assert f"{ROOT}/examples" in paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.fixture
+def web(tmp_path):
+    """The service of docs/web.md, as Compose reads it beside ours."""
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "web.md").read_text(), re.DOTALL)
+    override = tmp_path / "docker-compose.override.yml"
+    override.write_text(text)
+    files = ("--file", "docker-compose.yml", "--file", str(override))
+    return json.loads(Compose(ROOT)(*files, "config", "--format", "json"))["services"]["web"]
+
+
+@pytest.mark.parametrize("promise", [*HARDENED, *LIMITED, "comes back"])
+def test_the_web_application_of_the_page_is_as_safe_as_the_producer(web, promise):
+    assert {**HARDENED, **LIMITED, **LASTING}[promise](web)
+
+
+def test_the_web_application_of_the_page_starts_with_up_and_reaches_redis(web):
+    assert not web.get("profiles")
+    assert [port["host_ip"] for port in web["ports"]] == ["127.0.0.1"]
+    assert set(web["networks"]) == {"broker", "default"}
+    assert web["environment"]["REDIS_URL"] == "redis://producer@redis:6379/0"
+    assert web["environment"]["REDIS_GONE_S"] == "2"
