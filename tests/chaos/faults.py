@@ -89,6 +89,13 @@ def kill_workers(pool, times, *, plain=False, seed=1, recover=True):
         return _report(bench, "worker killed", pool, times, recovery)
 
 
+def _works(bench, worker):
+    """Whether a worker has done a task. Sends more, or the others would leave none to a late one."""
+    if not bench.client.llen(QUEUE):
+        bench.send(400, seconds=0.005)
+    return "succeeded" in bench.log_of(worker)
+
+
 def stop_workers(pool, times, *, at_once=4, lease_s=0.4, waiting=0, seed=9):
     """SIGTERM workers at random moments while they drain their queue; how many ended badly.
 
@@ -98,10 +105,9 @@ def stop_workers(pool, times, *, at_once=4, lease_s=0.4, waiting=0, seed=9):
     with Bench(seed=seed, WORKER_LEASE_S=str(lease_s)) as bench:
         bench.send(waiting, eta=datetime.now(UTC) + timedelta(hours=1))
         for begun in range(0, times, at_once):
-            bench.send(max(0, 400 - bench.client.llen(QUEUE)), seconds=0.005)
             workers = [bench.worker(pool, CONCURRENCY) for _ in range(min(at_once, times - begun))]
             for worker in workers:
-                wait_until(lambda w=worker: "succeeded" in bench.log_of(w), 60, "a first task")
+                wait_until(lambda w=worker: _works(bench, w), 60, "a first task")
             time.sleep(bench.random.uniform(0.0, 0.5))
             for worker in workers:
                 worker.terminate()
