@@ -16,6 +16,7 @@ from typing import Any
 import redis
 from celery import states
 from celery.backends import redis as base
+from celery.backends.base import Backend as BaseBackend
 from celery.exceptions import TimeoutError as TimedOut
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
@@ -114,6 +115,10 @@ return 1
 
 class Backend(base.RedisBackend):
     """Celery's Redis result backend, with connections that wait while Redis is unavailable."""
+
+    # A caller subscribes when it waits for the result. Celery also subscribes while it sends: if
+    # Redis is unavailable, sending would then wait as long as reading a result.
+    on_task_call = BaseBackend.on_task_call
 
     @property
     def patience_s(self) -> float:

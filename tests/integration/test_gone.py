@@ -7,8 +7,11 @@ import threading
 import time
 
 import pytest
+from kombu.exceptions import OperationalError
 
+from examples.own_tasks import count_words
 from shared import futures, multiprocessing
+from shared.app import app
 from shared.errors import BrokerGone
 from shared.pools import PoolKind
 from tests.chaos.bench import Bench
@@ -54,6 +57,24 @@ def test_all_that_a_pool_accepted_fails_when_redis_is_gone(bench):
     pool.close()
     pool.join()
     assert time.monotonic() - since < LONG_S
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda: count_words.delay("a"),
+        lambda: count_words.apply_async(("a",), countdown=1),
+        lambda: app.send_task(count_words.name, ["a"]),
+    ],
+    ids=["delay", "apply_async", "send_task"],
+)
+def test_sending_does_not_wait_as_long_as_reading_a_result(bench, monkeypatch, send):
+    monkeypatch.setenv("REDIS_GONE_S", "15")
+    forget_settings()
+    bench.kill_redis()
+
+    with pytest.raises(OperationalError):
+        send()
 
 
 def test_a_future_fails_and_its_executor_can_be_left(bench):
