@@ -7,11 +7,12 @@ PYTHON ?= $(shell for needs in ', venv, ensurepip' ''; do \
 BIN := .venv/bin
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
+MODEL_ARGS ?=
 FUZZ_S ?= 600
 FUZZ_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help demo test test-cpython test-celery chaos fuzz fuzz-values bench lint packages up lock
+.PHONY: help demo test test-cpython test-celery chaos model fuzz fuzz-values bench lint packages up lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +37,10 @@ test-celery: ## run Celery's and kombu's own tests on our transport and on their
 chaos: ## kill workers, Redis and connections, and account for every task; about an hour
 	@$(PYTHON) tools/setup.py dev
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+model: ## search every order of the delivery's steps in a model; about ten minutes
+	@$(PYTHON) tools/setup.py dev
+	@$(BIN)/python -m tests.model $(MODEL_ARGS)
 
 fuzz: ## hostile messages and odd entries while workers are killed, for FUZZ_S seconds (600)
 	@$(PYTHON) tools/setup.py dev

@@ -1,0 +1,1 @@
+"""A model of the delivery protocol, and a search of every order in which its steps can happen."""
