@@ -23,7 +23,14 @@ _SUBSCRIBED = (
     "one command"
 )
 
+_TOO_FAST = (
+    "clears its flag after it has sent the task, so it fails if the worker receives the task before "
+    "that, as ours now and then does"
+)
+
 EXCLUDED = {
+    "celery/t/integration/test_tasks.py::test_task_replacement::"
+    "test_replaced_task_nesting_level_0": _TOO_FAST,
     "kombu/t/integration/test_redis.py::test_RedisRestoreVisible::"
     "test_restore_visible_requeues_expired_unacked": _BOOKS,
     "kombu/t/integration/test_redis.py::test_RedisRestoreAtShutdown::"
