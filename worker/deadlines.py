@@ -28,6 +28,12 @@ class Backend(results.Backend):
 
     patience_s = math.inf
 
+    def store_result(self, task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
+        """Store a result or state, but not that a task runs whose deadline is over."""
+        if state == states.STARTED and comes_late(kwargs.get("request")):
+            return result
+        return super().store_result(task_id, result, state, *args, **kwargs)
+
     def mark_as_done(
         self, task_id: str, result: Any, request: Any = None, *args: Any, **kwargs: Any
     ) -> None:

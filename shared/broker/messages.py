@@ -421,6 +421,9 @@ def _check_task(headers: dict[str, Any]) -> None:
     for name in _NAMES:
         if value := headers.get(name):
             _check_name(name, value)
+    stamped = headers.get("stamped_headers")
+    if stamped and any(type(name) is not str for name in stamped):
+        raise NotAMessage(f"{REFUSED}: its stamped_headers are not names: {stamped!r:.100}")
     limits = headers.get("timelimit")
     if limits and not (len(limits) == 2 and {type(limit) for limit in limits} <= _LIMITS):
         raise NotAMessage(f"{REFUSED}: its timelimit is not two numbers: {limits!r:.100}")

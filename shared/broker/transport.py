@@ -35,7 +35,7 @@ from shared.broker import deadletters, ownership, pushing
 from shared.broker.answers import Parser
 from shared.broker.connections import AWAY
 from shared.broker.events import listeners
-from shared.broker.keys import OWNER_NAMES, TAKEN
+from shared.broker.keys import OWNER_NAMES, TAKEN, is_queue
 from shared.broker.messages import (
     HISTORY,
     NotAMessage,
@@ -55,6 +55,9 @@ from shared.broker.recovery import (
 )
 
 logger = get_logger(__name__)
+
+# The answers to remote control are in lists of such names.
+_REPLIES_TO_CONTROL = ".pidbox"
 
 # A record starts with the name of the message's list. This is the space reserved for the name.
 _LIST_BYTES = 1_000
@@ -526,11 +529,16 @@ class Channel(base.Channel):
             yield connected
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
-        """Put a message on its queue. Raises if the message is larger than workers accept.
+        """Put a message on its queue.
+
+        Raises `MessageTooLarge` if workers would refuse it, and ValueError for a name that is no
+        queue's.
 
         If kombu repeats a publish after a lost reply, the message is queued once.
         """
         check_sendable(message)
+        if not (is_queue(queue.encode(errors="replace")) or queue.endswith(_REPLIES_TO_CONTROL)):
+            raise ValueError(f"{queue!r} is a key of another kind in Redis: choose another queue")
         if kwargs.get("_publish_batch") or self.global_keyprefix or queue in self._expires:
             super()._put(queue, message, **kwargs)
             return

@@ -3,6 +3,7 @@
 The producer knows them without asking a worker, since both have this module.
 """
 
+import math
 import os
 import threading
 import time
@@ -93,6 +94,8 @@ def fail(message: str = "failed on request") -> None:
 @ready_made(PoolKind.THREADS)
 def sleep(seconds: Seconds) -> float:
     """Wait that many seconds, return them."""
+    if math.isnan(seconds):
+        raise ValueError("nan seconds never end")  # with gevent, no greenlet would run again
     time.sleep(seconds)
     return seconds
 

@@ -344,6 +344,14 @@ def test_a_get_from_a_key_that_is_no_list_says_so(consumer):
     store().delete(name)
 
 
+@pytest.mark.parametrize("name", ["buried", "owners", "owners:names", "taken:a", "dead"])
+def test_a_message_for_a_key_of_another_kind_is_refused(consumer, name):
+    with pytest.raises(ValueError, match="choose another queue"):
+        consumer.channel.connection.client.Producer().publish(1, routing_key=name)
+
+    assert store().type(name) != b"list"
+
+
 def test_a_take_whose_answer_was_lost_is_found_again(consumer, monkeypatch):
     def lose(**_):
         raise redis.ConnectionError("lost")

@@ -157,6 +157,7 @@ NOT_WHOLE = {
     "one time limit": variant(headers__timelimit=[1]),
     "time limits of words": variant(headers__timelimit=["a", "b"]),
     "stamps": variant(headers__stamps=[1]),
+    "a name of a stamp": variant(headers__stamped_headers=["a", {}]),
     "stamped headers": variant(headers__stamped_headers=7),
     "history": variant(headers__lost_workers=7),
     "eta": variant(headers__eta=7),

@@ -285,6 +285,11 @@ def test_what_redis_did_not_take_is_pushed_as_often_as_celery_has_it(
     assert not long_way
 
 
+@pytest.mark.parametrize("name", ["buried", "owners:names", "dead"])
+def test_a_queue_of_the_name_of_another_key_is_left_to_the_transport(name):
+    assert tasks.sleep._prepared({"queue": name}) is None
+
+
 def test_a_soft_limit_above_the_hard_one_is_refused_as_celery_does(lists, monkeypatch):
     monkeypatch.setattr(tasks.sleep, "soft_time_limit", 3)
     monkeypatch.setattr(tasks.sleep, "time_limit", 2)
