@@ -316,7 +316,7 @@ class Task(celery.Task):
         found = route.pop("queue", None)
         if route or found is None or found.exchange.type != "direct":
             return None
-        if not keys.is_queue(found.name.encode(errors="replace")):
+        if not keys.is_queue(found.name):
             return None  # our transport raises an error for this
         ours = (
             (conf.broker_write_url or conf.broker_url) == current().broker_url

@@ -69,7 +69,8 @@ def new_word() -> str:
     return os.urandom(16).hex()
 
 
-def is_queue(name: bytes) -> bool:
+def is_queue(name: str | bytes) -> bool:
     """Return whether a list can be a queue. Its name may end with kombu's priority step."""
-    queue = name.partition(b"\x06\x16")[0].decode(errors="replace")
+    text = name if isinstance(name, str) else name.decode(errors="replace")
+    queue = text.partition("\x06\x16")[0]
     return bool(queue) and not _NO_QUEUE.match(queue)

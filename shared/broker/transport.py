@@ -537,7 +537,7 @@ class Channel(base.Channel):
         If kombu repeats a publish after a lost reply, the message is queued once.
         """
         check_sendable(message)
-        if not (is_queue(queue.encode(errors="replace")) or queue.endswith(_REPLIES_TO_CONTROL)):
+        if not (is_queue(queue) or queue.endswith(_REPLIES_TO_CONTROL)):
             raise ValueError(f"{queue!r} is a key of another kind in Redis: choose another queue")
         if kwargs.get("_publish_batch") or self.global_keyprefix or queue in self._expires:
             super()._put(queue, message, **kwargs)
