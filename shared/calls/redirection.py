@@ -20,6 +20,7 @@ import os
 import sys
 import traceback
 import types
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -101,13 +102,18 @@ def forget() -> tuple[str, ...]:
 def guarded_lines(source: str | bytes) -> tuple[range, ...]:
     """The lines of a script that run only where it is the main program."""
     return tuple(
-        range(node.body[0].lineno, (node.body[-1].end_lineno or 0) + 1)
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.If)
-        and any(
-            isinstance(part, ast.Name) and part.id == "__name__" for part in ast.walk(node.test)
-        )
+        range(guard.body[0].lineno, (guard.body[-1].end_lineno or 0) + 1)
+        for guard in _guards(source)
     )
+
+
+def _guards(source: str | bytes) -> Iterator[ast.If]:
+    """Yield the statements like ``if __name__ == "__main__":``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.If) and any(
+            isinstance(part, ast.Name) and part.id == "__name__" for part in ast.walk(node.test)
+        ):
+            yield node
 
 
 def explain(error: BaseException) -> None:
@@ -117,28 +123,21 @@ def explain(error: BaseException) -> None:
     frame = list(traceback.walk_tb(error.__traceback__))[-1][0]
     with contextlib.suppress(OSError, SyntaxError, ValueError):
         source = Path(frame.f_globals.get("__file__", "")).read_bytes()
-        guarded = guarded_lines(source)
-        if any(
-            error.name in _bound(node) and any(node.lineno in lines for lines in guarded)
-            for node in ast.walk(ast.parse(source))
-            if isinstance(node, ast.stmt)
-        ):
+        statements = [one for guard in _guards(source) for one in guard.body]
+        if any(_bound(node) == error.name for one in statements for node in ast.walk(one)):
             error.add_note(
                 f'{error.name!r} is set under `if __name__ == "__main__":`, which a worker does '
                 "not run (nor does `spawn`): pass it as an argument, or to an initializer"
             )
 
 
-def _bound(statement: ast.stmt) -> set[str | None]:
-    """The names that a statement itself binds."""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {statement.name}
-    return {
-        node.id if isinstance(node, ast.Name) else (node.asname or node.name)
-        for node in ast.walk(statement)
-        if isinstance(node, ast.alias)
-        or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
-    }
+def _bound(node: ast.AST) -> str:
+    """Return the name that a node of a syntax tree binds, or an empty text."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return node.name
+    if isinstance(node, ast.alias):
+        return node.asname or node.name
+    return node.id if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else ""
 
 
 def check_guard(what: str) -> None:
