@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass
 class Found:
-    """What a search has seen. `trace` is a shortest list of actions to a broken promise."""
+    """The result of a search. `trace` is a shortest list of actions that breaks a promise."""
 
     states: int = 0
     depth: int = 0
@@ -34,7 +34,7 @@ def search(model: Any) -> Found:
     level, found = [start], Found()
     is_done = array("b", [model.is_done(start)])
     goes_on = array("b", [model.must_go_on(start)])
-    while level and not found.violation:
+    while level:
         following = []
         for state in level:
             source = seen[state]
@@ -52,7 +52,7 @@ def search(model: Any) -> Found:
                             is_done.append(model.is_done(after))
                             goes_on.append(model.must_go_on(after))
                             following.append(after)
-                            found.violation = found.violation or model.broken(after)
+                            found.violation = model.broken(after)
                             if found.violation:
                                 return _finished(found, seen, parents, labels, target, began)
                         if by_itself and target != source:
