@@ -90,7 +90,7 @@ def kill_workers(pool, times, *, plain=False, seed=1, recover=True):
 
 
 def _works(bench, worker):
-    """Whether a worker has done a task. Sends more, or the others would leave none to a late one."""
+    """True if a worker has done a task. Refills an empty queue, because a late worker needs a task."""
     if not bench.client.llen(QUEUE):
         bench.send(400, seconds=0.005)
     return "succeeded" in bench.log_of(worker)

@@ -1,7 +1,7 @@
-"""kombu's own way: BRPOP, and then a second command that records the message in `unacked`.
+"""A model of kombu's own delivery, for comparison.
 
-A small model for comparison. It has the same shape as `tests.model.protocol`, so the same search
-reads it.
+The worker pops a message with BRPOP. A second command records the message in `unacked`. The model
+has the same shape as `tests.model.protocol`, so the same search reads it.
 """
 
 from collections.abc import Iterator

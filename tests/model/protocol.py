@@ -3,7 +3,7 @@
 A state is an immutable tuple: what Redis holds, what each worker has in memory, and how many faults
 are still to come. An action yields every state that can follow, with a label for the trace. Each
 action names the script or function of `shared/broker/` that it models. Scripts are atomic, so each
-is one action. What lies between two scripts (a kill, a lost reply, the end of a lease) is another.
+is one action. A kill, a lost reply and the end of a lease are actions too, between two scripts.
 
 Read beside the scripts: the front of `queue` is the end from which Redis pops (`rpop`).
 """
@@ -102,7 +102,7 @@ def living(s: State) -> list[tuple[int, Worker]]:
 
 
 def entry_at(s: State, owner: int, number: int) -> Entry | None:
-    """What HGET finds."""
+    """Return the entry that HGET finds."""
     return next((e for e in s.taken if e.owner == owner and e.number == number), None)
 
 
@@ -113,14 +113,14 @@ def hdel(s: State, tags: frozenset) -> State:
 
 
 def put_outcome(s: State, task: int, outcome: int) -> State:
-    """Celery's result backend: a success stays."""
+    """Store an outcome in Celery's result backend, which never replaces a success."""
     if s.outcomes[task] == SUCCESS:
         return s
     return s._replace(outcomes=(*s.outcomes[:task], outcome, *s.outcomes[task + 1 :]))
 
 
 class Protocol:
-    """The steps; `mutant` names one deliberate mistake of `tests.model.mutants`."""
+    """The steps; `mutant` names one deliberate mistake of `tests.model.searches`."""
 
     def __init__(
         self,
@@ -500,7 +500,8 @@ class Protocol:
             if owner not in held or self.mutant == "forget an owner with messages":
                 yield "a buried owner is forgotten", s._replace(buried=s.buried - {owner})
 
-    # What the protocol does by itself, and what is done to it. A new process may come or not.
+    # The protocol takes the STEPS by itself. The actions OUTSIDE, such as the start of a worker, may
+    # never happen.
     STEPS = (
         send, take, hear, begin, end_task, end_call, flush, give_back, fail, refuse, due,
         lease_ends, find_lost, return_next, forget, lose,
@@ -634,7 +635,7 @@ def _ranks(s: State, void: set) -> dict[tuple[int, int], int]:
 
 
 def _shape(s: State, w: Worker | None) -> tuple:
-    """What distinguishes one worker from another, without the names of owners."""
+    """Return a worker's memory and entries without owner names, to sort the workers by."""
     if w is None:
         return ()
     held = sorted((e.number - w.next, e.message) for e in s.taken if e.owner == w.name)
@@ -649,7 +650,7 @@ def _shape(s: State, w: Worker | None) -> tuple:
 
 
 def _owner_shape(s: State, workers: tuple, owner: int) -> tuple:
-    """The same for a former owner, once the workers stand in order."""
+    """Return a former owner's entries and jobs without owner names; `workers` are sorted."""
     held = sorted((e.number, e.message) for e in s.taken if e.owner == owner)
     known = [
         (

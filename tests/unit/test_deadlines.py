@@ -1,4 +1,4 @@
-"""What is stored of a task whose deadline is over."""
+"""A task past its deadline: the states that the result backend still stores."""
 
 from types import SimpleNamespace
 
