@@ -114,8 +114,9 @@ def forget_settings():
 
 @pytest.fixture(scope="module", autouse=True)
 def own_settings():
-    """No file of tests leaves the next one in this process its settings or its Redis."""
+    """No file of tests leaves the next one its settings, its Redis or its Celery application."""
     yield
+    app.set_current()
     forget_settings()
 
 
