@@ -57,5 +57,7 @@ def leave_for_good():
 
 
 @app.task
-def note(key, value):
+def note(key, value, seconds=0):
+    """Append the value to a list, then sleep."""
     store().rpush(key, value)
+    time.sleep(seconds)
